@@ -1,0 +1,57 @@
+"""Rows of length 1, the form in which vectors are compared everywhere."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_BLOCK_ROWS = 1024
+
+
+class VectorError(ValueError):
+    """A vector that cannot be compared. `row` is its row number, `reason` says what is wrong with it."""
+
+    def __init__(self, row: int, reason: str, what: str = "row") -> None:
+        super().__init__(f"{what} {row}: {reason}")
+        self.row = row
+        self.reason = reason
+
+
+def normalise(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Scale each row to Euclidean length 1.
+
+    Args:
+        vectors: [n, d], any float dtype, n ≥ 0, d ≥ 1; a memory-mapped array is read block by block.
+
+    Returns:
+        float32 [n, d], always a copy.
+
+    Raises:
+        VectorError: names the first row that is all zeros, or holds a value that is not finite.
+        ValueError: `vectors` is not [n, d].
+    """
+    check_matrix("vectors", vectors)
+    units = np.empty(vectors.shape, np.float32)
+    for start in range(0, len(vectors), _BLOCK_ROWS):
+        block = np.asarray(vectors[start : start + _BLOCK_ROWS], np.float64)
+        # Dividing by the largest value first keeps the squares of very large and very small rows in range.
+        largest = np.abs(block).max(axis=1)
+        _refuse_rows(largest, start)
+        block = block / largest[:, None]
+        block /= np.sqrt(np.einsum("ij,ij->i", block, block))[:, None]
+        units[start : start + _BLOCK_ROWS] = block
+    return units
+
+
+def check_matrix(name: str, matrix: NDArray[Any]) -> None:
+    """Raise ValueError unless `matrix` is [n, d] with d ≥ 1."""
+    if matrix.ndim != 2 or matrix.shape[1] == 0:
+        raise ValueError(f"{name} must have the shape [rows, dimensions], not {list(matrix.shape)}")
+
+
+def _refuse_rows(largest: NDArray[np.float64], start: int) -> None:
+    bad = np.flatnonzero(~np.isfinite(largest) | (largest == 0))
+    if len(bad):
+        row = int(bad[0])
+        zero = largest[row] == 0
+        raise VectorError(start + row, "all values are zero" if zero else "holds a value that is not finite")
