@@ -1,0 +1,32 @@
+"""Exact top-k, database-side augmentation, PCA, ranking metrics and class bootstrap, on numpy alone."""
+
+from lookalike_retrieval.bootstrap import Interval, class_bootstrap, paired_class_bootstrap
+from lookalike_retrieval.dba import AugmentedBlock, Weights, augment, augment_against, augment_blocks, dba_weights
+from lookalike_retrieval.metrics import Denominator, RankingScores, average_precision, evaluate_ranking
+from lookalike_retrieval.normalise import VectorError, normalise
+from lookalike_retrieval.pca import Projection, fit_pca
+from lookalike_retrieval.topk import TopK, TopKBlock, exact_topk, exact_topk_blocks
+
+__all__ = [
+    "AugmentedBlock",
+    "Denominator",
+    "Interval",
+    "Projection",
+    "RankingScores",
+    "TopK",
+    "TopKBlock",
+    "VectorError",
+    "Weights",
+    "augment",
+    "augment_against",
+    "augment_blocks",
+    "average_precision",
+    "class_bootstrap",
+    "dba_weights",
+    "evaluate_ranking",
+    "exact_topk",
+    "exact_topk_blocks",
+    "fit_pca",
+    "normalise",
+    "paired_class_bootstrap",
+]
