@@ -1,0 +1,81 @@
+# Everything runs in .venv, which `make` builds itself. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+PACKAGES := libs/images libs/retrieval libs/runtime libs/model services/trainer services/embedder services/indexer
+SOURCES := $(addsuffix /src,$(PACKAGES)) clients/python/src protos examples tests
+PROTOS := $(shell find protos -name '*.proto' -o -name 'setup.py' -path 'protos/*' -o -path 'protos/src/*.py')
+PROJECTS := $(addsuffix /pyproject.toml,$(PACKAGES) clients/python)
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+.PHONY: setup
+setup: .venv/.ready ## Build .venv with everything in it
+
+.venv/.python:
+	$(PYTHON) -m venv .venv
+	$(PIP) setuptools wheel
+	touch $@
+
+# The stubs come first and in isolation: they are made with an older protobuf than they run on.
+.venv/.protos: .venv/.python protos/pyproject.toml $(PROTOS)
+	rm -rf protos/build
+	$(PIP) --force-reinstall --no-deps ./protos
+	touch $@
+
+.venv/.ready: .venv/.protos constraints.txt requirements-dev.txt $(PROJECTS)
+	@date +%s.%N > .venv/.started
+	$(PIP) --no-build-isolation $(addprefix --editable ./,$(PACKAGES)) --editable './clients/python[local]' --requirement requirements-dev.txt
+	touch $@
+
+.PHONY: demo
+demo: ## Train, embed, index with DBA, submit, score and report on emoji of seven vendors
+	@start=$$(date +%s.%N); $(MAKE) --no-print-directory setup; \
+	$(BIN)/python -m examples.emoji.demo --out out/demo --install-seconds $$(echo "$$(date +%s.%N) $$start" | awk '{print $$1-$$2}')
+
+.PHONY: test
+test: setup lint types protos-check ## Check style, types and contracts, then run the tests (up to 15 minutes)
+	$(BIN)/pytest
+
+.PHONY: test-slow
+test-slow: setup ## Run the tests that are marked slow
+	$(BIN)/pytest -m slow
+
+.PHONY: lint
+lint: setup ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: types
+types: setup ## Check types
+	$(BIN)/mypy $(SOURCES)
+
+.PHONY: format
+format: setup ## Put every file into the one format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+build/googleapis: .venv/.ready
+	mkdir -p $@/google/rpc
+	cp $$($(BIN)/python -c 'import google.rpc; print(google.rpc.__path__[0])')/{status,code,error_details}.proto $@/google/rpc/
+	touch $@
+
+.PHONY: protos-check
+protos-check: build/googleapis ## Lint the contracts and compare them with the last release
+	$(BIN)/buf lint protos
+	$(BIN)/buf breaking protos --against protos/released.binpb
+
+.PHONY: protos-release
+protos-release: build/googleapis ## Keep the present contracts as those of a release
+	$(BIN)/buf build protos --exclude-source-info --output protos/released.binpb
+
+.PHONY: clean
+clean: ## Remove what was built, but for .venv
+	rm -rf build out .mypy_cache .ruff_cache .pytest_cache protos/build
