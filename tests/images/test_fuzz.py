@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_cut_picture_is_refused_or_whole_never_half(name, encoded):
+def test_cut_picture_is_refused_or_whole_never_half(name: str, encoded: dict[str, bytes]) -> None:
     data = encoded[name]
     whole = decode(data).tobytes()
     for length in range(0, len(data), max(1, len(data) // 150)):
@@ -30,7 +30,7 @@ def test_cut_picture_is_refused_or_whole_never_half(name, encoded):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_flipped_bits_raise_nothing_but_picture_error(name, encoded):
+def test_flipped_bits_raise_nothing_but_picture_error(name: str, encoded: dict[str, bytes]) -> None:
     random = np.random.default_rng(7)
     for trial in range(200):
         damaged = np.frombuffer(encoded[name], np.uint8).copy()
@@ -47,7 +47,7 @@ def test_flipped_bits_raise_nothing_but_picture_error(name, encoded):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_overwritten_bytes_raise_nothing_but_picture_error(name, encoded):
+def test_overwritten_bytes_raise_nothing_but_picture_error(name: str, encoded: dict[str, bytes]) -> None:
     random = np.random.default_rng(8)
     for _ in range(60):
         damaged = np.frombuffer(encoded[name], np.uint8).copy()
@@ -57,7 +57,7 @@ def test_overwritten_bytes_raise_nothing_but_picture_error(name, encoded):
             decode(damaged.tobytes(), LIMITS)
 
 
-def test_noise_after_a_known_signature_raises_nothing_but_picture_error(encoded):
+def test_noise_after_a_known_signature_raises_nothing_but_picture_error(encoded: dict[str, bytes]) -> None:
     random = np.random.default_rng(9)
     for data in encoded.values():
         for _ in range(20):
@@ -65,7 +65,7 @@ def test_noise_after_a_known_signature_raises_nothing_but_picture_error(encoded)
                 decode(data[:18] + random.bytes(500), LIMITS)
 
 
-def test_threads_do_not_disturb_one_another(encoded):
+def test_threads_do_not_disturb_one_another(encoded: dict[str, bytes]) -> None:
     names = NAMES * 8
     alone = {name: decode(encoded[name]).tobytes() for name in NAMES}
     with ThreadPoolExecutor(8) as pool:

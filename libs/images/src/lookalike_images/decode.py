@@ -99,7 +99,6 @@ def _decode_as(picture_format: PictureFormat, data: bytes, limits: DecodeLimits)
         image = read(BytesIO(data))
     orientation = _orientation(image)
     image.load()
-    _check_pixels(image.size, limits)  # a container may have stated another size than its content has
     rgb = to_rgb(image)
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])

@@ -31,9 +31,7 @@ def _fitted(image: Image.Image, side: int) -> Image.Image:
     ratio = min(1.0, side / max(image.size))
     size = max(1, round(image.width * ratio)), max(1, round(image.height * ratio))
     rgb = image if image.mode == "RGB" else image.convert("RGB")
-    small = rgb.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
-    small.info = {}  # a colour profile alone may exceed max_bytes
-    return small
+    return rgb.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 
 def _webp(image: Image.Image, quality: int) -> bytes:
