@@ -50,13 +50,15 @@ def is_cut_short(data: bytes, picture_format: PictureFormat) -> bool:
     match picture_format:
         case "JPEG":
             return b"\xff\xd9" not in data
+        case "PNG":
+            return b"IEND" not in data
         case "GIF":
             return b"\x3b" not in data[-16:]
         case "WEBP":
             return len(data) < 12 or int.from_bytes(data[4:8], "little") + 8 > len(data)
         case "AVIF" | "HEIF":
             return boxes_overrun(data)
-        case "PNG" | "BMP" | "TIFF":  # Pillow's own message says it
+        case "BMP" | "TIFF":  # Pillow's own message says it
             return False
 
 
