@@ -1,0 +1,78 @@
+"""The identity of an embedding space."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from lookalike_images import Preprocessing
+from torch import Tensor
+
+from lookalike_model.network import NetworkSpec, RetrievalNetwork, tensors_to
+from lookalike_model.profile import Profile
+
+PREFIX = "ls1:"
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The identity of a space, and how to get there; two are compatible when their fingerprints are equal.
+
+    Attributes:
+        fingerprint: `ls1:` and 64 hexadecimal digits.
+        model: name in the registry.
+        version: number in the registry, as text.
+        profile: name in the bundle.
+        dim: values a vector.
+        metric: how vectors are compared.
+    """
+
+    fingerprint: str
+    model: str
+    version: str
+    profile: str
+    dim: int
+    metric: Literal["cosine"] = "cosine"
+
+
+def space_fingerprint(network: RetrievalNetwork, preprocessing: Preprocessing, decoder_revision: str | int, profile: Profile) -> str:
+    """Identity of the space that a network and a profile make: `ls1:` + SHA-256 over canonical JSON.
+
+    It covers all that decides a vector: architecture, each tensor on the way to the tap, mean and deviation,
+    preprocessing and decoder, tap, projection, views, normalisation. A network is the only member of its space, with
+    weight 1. What lies off the way to the tap, where the tensors lie and how they were saved do not count.
+    """
+    member = {
+        "weight": 1.0,
+        "network": _architecture(network.spec, profile),
+        "statistics": network.statistics.model_dump(mode="json"),
+        "tensors": [_tensor_identity(name, t) for name, t in sorted(tensors_to(network, profile.tap).items())],
+        "preprocessing": preprocessing.to_json(),
+        "decoder_revision": decoder_revision,
+        "tap": profile.tap,
+        "projection": profile.projection,
+    }
+    space = {"members": [member], "views": profile.views, "normalise": profile.normalise, "metric": "cosine"}
+    return PREFIX + hashlib.sha256(canonical_json(space)).hexdigest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """UTF-8 JSON with sorted keys, no spaces and shortest numbers: equal values give equal bytes."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()
+
+
+def _architecture(spec: NetworkSpec, profile: Profile) -> dict[str, Any]:
+    on_the_way = spec if profile.tap == "embedding" else spec.model_copy(update={"embedding": None})
+    return on_the_way.model_dump(mode="json")
+
+
+def _tensor_identity(name: str, tensor: Tensor) -> dict[str, Any]:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return {
+        "name": name,
+        "dtype": str(tensor.dtype).removeprefix("torch."),
+        "shape": list(tensor.shape),
+        "sha256": hashlib.sha256(flat.view(torch.uint8).numpy().tobytes()).hexdigest(),
+    }

@@ -1,0 +1,181 @@
+"""The network of a model: a timm backbone, a pooling, an embedding FC."""
+
+import difflib
+import math
+from typing import Any, Literal
+
+import timm
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from lookalike_model.profile import Tap
+from lookalike_model.records import Record
+
+Pool = Literal["avg", "max", "gem", "token"]
+Activation = Literal["none", "relu"]
+
+
+class NetworkError(ValueError):
+    """The network cannot be built as described; the message says why."""
+
+
+class EmbeddingSpec(Record):
+    """The FC between the pooling and the embedding tap: its size, batch norm and activation."""
+
+    size: int = Field(ge=1, le=16384)
+    batch_norm: bool = False
+    activation: Activation = "none"
+
+
+class NetworkSpec(Record):
+    """Everything that has to be known to build the network, apart from its tensors.
+
+    Attributes:
+        architecture: a timm name without a tag.
+        pool: `token` is the class token of a ViT; `gem` is a mean with a learnt exponent.
+        embedding: None when there is no FC after the pooling.
+        image_size: pixels a side, only for networks that are built for one size.
+    """
+
+    architecture: str
+    pool: Pool = "avg"
+    embedding: EmbeddingSpec | None = None
+    image_size: int | None = Field(default=None, ge=1, le=4096)
+
+
+class ChannelStatistics(Record):
+    """Mean and deviation of each colour channel (RGB, in 0..1) that pixels are normalised with."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def model_post_init(self, _context: object) -> None:
+        if not all(math.isfinite(v) for v in self.mean) or not all(v > 0 and math.isfinite(v) for v in self.std):
+            raise ValueError("mean must be finite and std above zero")
+
+
+class GeneralisedMean(nn.Module):
+    """GeM pooling: the mean of order p over each channel, p learnt (Radenović et al. 2018, arXiv:1711.02512)."""
+
+    def __init__(self, order: float = 3.0, floor: float = 1e-6) -> None:
+        super().__init__()
+        self.order = nn.Parameter(torch.tensor(order))
+        self.floor = floor
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[n, c, h, w] float → [n, c] float."""
+        return features.clamp(min=self.floor).pow(self.order).mean(dim=(2, 3)).pow(1.0 / self.order)
+
+
+class RetrievalNetwork(nn.Module):
+    """Backbone → pool → optional embedding FC, with a tap after each of the last two.
+
+    Args:
+        spec: what to build; random weights.
+        statistics: what pixels are normalised with.
+
+    Raises:
+        NetworkError: timm does not know the architecture, or it cannot be pooled this way.
+    """
+
+    def __init__(self, spec: NetworkSpec, statistics: ChannelStatistics) -> None:
+        super().__init__()
+        self.spec = spec
+        self.statistics = statistics
+        self.backbone = build_backbone(spec)
+        self.gem = GeneralisedMean() if spec.pool == "gem" else None
+        self.pool_size = pooled_size(self.backbone)
+        self.embedding = None if spec.embedding is None else _embedding_layers(self.pool_size, spec.embedding)
+        mean = torch.tensor(statistics.mean).view(3, 1, 1)
+        std = torch.tensor(statistics.std).view(3, 1, 1)
+        self.register_buffer("_scale", 1.0 / (255.0 * std), persistent=False)
+        self.register_buffer("_shift", -mean / std, persistent=False)
+
+    def to_input(self, pixels: Tensor) -> Tensor:
+        """uint8 [n, h, w, 3] RGB → normalised float32 [n, 3, h, w], channels last in memory."""
+        return self.normalise(pixels.permute(0, 3, 1, 2).to(torch.float32))
+
+    def normalise(self, channels: Tensor) -> Tensor:
+        """Float [n, 3, h, w] in 0..255 → the same, normalised by mean and deviation."""
+        return torch.addcmul(self.get_buffer("_shift"), channels, self.get_buffer("_scale"))
+
+    def forward(self, images: Tensor) -> dict[Tap, Tensor]:
+        """Normalised float [n, 3, h, w] → each tap's float [n, width]."""
+        features = self.backbone(images)
+        pooled = features if self.gem is None else self.gem(features)
+        outputs: dict[Tap, Tensor] = {"pool": pooled}
+        if self.embedding is not None:
+            outputs["embedding"] = self.embedding(pooled)
+        return outputs
+
+    def width(self, tap: Tap) -> int:
+        """Number of values at a tap.
+
+        Raises:
+            NetworkError: the network has no such tap.
+        """
+        if tap == "pool":
+            return self.pool_size
+        if self.spec.embedding is None:
+            raise NetworkError("the network has no embedding FC, so no tap `embedding`; take `pool`")
+        return self.spec.embedding.size
+
+
+def build_backbone(spec: NetworkSpec) -> nn.Module:
+    """timm's network without its classifier, with random weights; nothing is ever downloaded.
+
+    Raises:
+        NetworkError: timm does not know the architecture, or it cannot be pooled this way.
+    """
+    check_architecture(spec.architecture)
+    arguments: dict[str, Any] = {"num_classes": 0, "global_pool": "" if spec.pool == "gem" else spec.pool}
+    if spec.image_size is not None:
+        arguments["img_size"] = spec.image_size
+    try:
+        backbone: nn.Module = timm.create_model(spec.architecture, pretrained=False, **arguments)
+    except (TypeError, ValueError, AssertionError, RuntimeError, NotImplementedError) as error:
+        raise NetworkError(f"timm cannot build {spec.architecture} with pool `{spec.pool}`: {error}") from error
+    has_tokens = hasattr(backbone, "cls_token") or hasattr(backbone, "patch_embed")
+    if (spec.pool == "token" and getattr(backbone, "cls_token", None) is None) or (spec.pool == "gem" and has_tokens):
+        raise NetworkError(f"{spec.architecture} cannot be pooled with `{spec.pool}`; take `{default_pool(backbone)}`")
+    return backbone
+
+
+def check_architecture(architecture: str) -> None:
+    """Raise NetworkError, naming what comes near, unless timm has a network of this name (no tag, no source)."""
+    if architecture in timm.list_models():
+        return
+    near = difflib.get_close_matches(architecture, timm.list_models(), n=3)
+    hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() lists what there is"
+    raise NetworkError(f"timm has no network `{architecture}`; {hint}")
+
+
+def default_pool(backbone: nn.Module) -> Pool:
+    """The class token where there is one, else the average."""
+    return "avg" if getattr(backbone, "cls_token", None) is None else "token"
+
+
+def pooled_size(backbone: Any) -> int:
+    """Channels that leave the backbone (some networks have an FC of their own after the pooling)."""
+    return int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)
+
+
+def tensors_to(network: RetrievalNetwork, tap: Tap) -> dict[str, Tensor]:
+    """The parameters and buffers that a tap's values depend on, by name; counters of batches are none of them."""
+    off_the_way = () if tap == "embedding" else ("embedding.",)
+    return {
+        name: tensor
+        for name, tensor in network.state_dict().items()
+        if not name.startswith(off_the_way) and not name.endswith("num_batches_tracked")
+    }
+
+
+def _embedding_layers(inputs: int, spec: EmbeddingSpec) -> nn.Sequential:
+    layers = nn.Sequential()
+    layers.add_module("fc", nn.Linear(inputs, spec.size))
+    if spec.batch_norm:
+        layers.add_module("norm", nn.BatchNorm1d(spec.size))
+    if spec.activation == "relu":
+        layers.add_module("activation", nn.ReLU(inplace=True))
+    return layers

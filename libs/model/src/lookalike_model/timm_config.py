@@ -1,0 +1,85 @@
+"""timm's own description of a network, both ways: what it says a network wants, and the file that it reads."""
+
+from typing import Any, get_args
+
+import timm
+from lookalike_images import Preprocessing, ResizeFilter, ResizeMode
+
+from lookalike_model.network import ChannelStatistics, RetrievalNetwork, check_architecture
+
+_CROP_MODE: dict[ResizeMode, str] = {"squash": "squash", "crop": "center", "pad": "border"}
+_RESIZE = {mode: resize for resize, mode in _CROP_MODE.items()}
+
+
+def statistics_of(architecture: str) -> ChannelStatistics:
+    """Mean and deviation that timm's weights for this network were trained with.
+
+    Raises:
+        NetworkError: timm does not know the architecture.
+    """
+    config = _pretrained_config(architecture)
+    mean, std = (tuple(map(float, values)) for values in (config.mean, config.std))
+    return ChannelStatistics.model_validate({"mean": mean, "std": std})
+
+
+def preprocessing_of(architecture: str, size: int | None = None) -> Preprocessing:
+    """Size, crop and resize filter that timm's weights for this network were tested with.
+
+    Args:
+        size: pixels a side in place of timm's.
+
+    Raises:
+        NetworkError: timm does not know the architecture.
+    """
+    config = _pretrained_config(architecture)
+    height = int((config.test_input_size or config.input_size)[1])
+    crop = config.test_crop_pct or config.crop_pct
+    return Preprocessing(
+        size=size or height,
+        resize=_RESIZE.get(config.crop_mode, "crop"),
+        crop_pct=float(crop),
+        filter=config.interpolation if config.interpolation in get_args(ResizeFilter) else "bicubic",
+    )
+
+
+def built_for_one_size(architecture: str) -> bool:
+    """Whether the network is built for pictures of one size, as most ViTs are.
+
+    Raises:
+        NetworkError: timm does not know the architecture.
+    """
+    return bool(_pretrained_config(architecture).fixed_input_size)
+
+
+def timm_config(network: RetrievalNetwork, preprocessing: Preprocessing) -> dict[str, Any]:
+    """The `config.json` from which `timm.create_model("local-dir:…")` builds and loads the backbone."""
+    spec = network.spec
+    backbone: Any = network.backbone
+    arguments: dict[str, Any] = {"num_classes": 0, "global_pool": "" if spec.pool == "gem" else spec.pool}
+    if spec.image_size is not None:
+        arguments["img_size"] = spec.image_size
+    return {
+        "architecture": spec.architecture,
+        "num_classes": 0,
+        "num_features": int(backbone.num_features),
+        "global_pool": arguments["global_pool"],
+        "model_args": arguments,
+        "pretrained_cfg": {
+            "input_size": [3, preprocessing.size, preprocessing.size],
+            "fixed_input_size": spec.image_size is not None,
+            "interpolation": preprocessing.filter,
+            "crop_pct": preprocessing.crop_pct,
+            "crop_mode": _CROP_MODE[preprocessing.resize],
+            "mean": list(network.statistics.mean),
+            "std": list(network.statistics.std),
+            "num_classes": 0,
+            "first_conv": backbone.pretrained_cfg.get("first_conv"),
+            "classifier": backbone.pretrained_cfg.get("classifier"),
+            "custom_load": False,
+        },
+    }
+
+
+def _pretrained_config(architecture: str) -> Any:
+    check_architecture(architecture)
+    return timm.get_pretrained_cfg(architecture)
