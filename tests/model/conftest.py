@@ -8,8 +8,9 @@ import torch
 from lookalike_images import Preprocessing
 from lookalike_model.bundle import Bundle
 from lookalike_model.bundle_writer import BundleContent, write_bundle
-from lookalike_model.network import ChannelStatistics, EmbeddingSpec, NetworkSpec, RetrievalNetwork
+from lookalike_model.network import RetrievalNetwork
 from lookalike_model.profile import Profile
+from lookalike_model.spec import ChannelStatistics, EmbeddingSpec, NetworkSpec
 
 STATISTICS = ChannelStatistics(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 

@@ -10,8 +10,9 @@ from lookalike_images import Preprocessing
 from lookalike_model.bundle import Bundle, read_bundle
 from lookalike_model.bundle_writer import BundleContent, write_bundle
 from lookalike_model.fingerprint import canonical_json, space_fingerprint
-from lookalike_model.network import ChannelStatistics, EmbeddingSpec, RetrievalNetwork
+from lookalike_model.network import RetrievalNetwork
 from lookalike_model.profile import Profile
+from lookalike_model.spec import ChannelStatistics, EmbeddingSpec
 
 Build = Callable[..., RetrievalNetwork]
 PIXELS = Preprocessing(size=48)

@@ -14,7 +14,8 @@ from lookalike_model.bundle import Bundle, read_bundle
 from lookalike_model.bundle_writer import BundleContent, write_bundle
 from lookalike_model.embedding_model import EmbeddingModel
 from lookalike_model.golden import GoldenError, golden_pictures, prove
-from lookalike_model.network import ChannelStatistics, RetrievalNetwork
+from lookalike_model.network import RetrievalNetwork
+from lookalike_model.spec import ChannelStatistics
 from PIL import Image
 
 Forge = Callable[..., Bundle]

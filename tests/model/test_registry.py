@@ -148,5 +148,5 @@ def test_a_name_that_could_leave_its_folder_is_refused(name: str, folder: Path, 
 
 
 def test_publishing_needs_no_torch() -> None:
-    code = "import sys, lookalike_model.registry, lookalike_model.names; sys.exit('torch' in sys.modules)"
+    code = "import sys, lookalike_model.registry, lookalike_model.names, lookalike_model.spec; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

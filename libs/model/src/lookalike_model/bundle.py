@@ -22,9 +22,10 @@ from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file
 
 from lookalike_model.fingerprint import space_fingerprint
-from lookalike_model.network import ChannelStatistics, NetworkError, NetworkSpec, RetrievalNetwork
+from lookalike_model.network import NetworkError, RetrievalNetwork
 from lookalike_model.profile import Advice, Profile
 from lookalike_model.records import Record, first_problems
+from lookalike_model.spec import ChannelStatistics, NetworkSpec
 from lookalike_model.timm_config import timm_config
 
 FORMAT: Literal[1] = 1

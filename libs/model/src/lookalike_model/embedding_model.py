@@ -35,7 +35,7 @@ class EmbeddingModel:
         preprocessing: how pictures become pixels.
         profile_name: what the profile is called in its bundle.
         profile: tap, views and normalisation.
-        fingerprint: of the space, as the bundle says.
+        fingerprint: of the space, as the bundle says; computed when it is asked for if None.
         device: where torch computes.
         precision: fp32 (never TF32), or bf16 by autocast.
     """
@@ -46,7 +46,7 @@ class EmbeddingModel:
         preprocessing: Preprocessing,
         profile_name: str,
         profile: Profile,
-        fingerprint: str,
+        fingerprint: str | None = None,
         device: str | torch.device = "cpu",
         precision: Precision = "fp32",
     ) -> None:
@@ -93,7 +93,8 @@ class EmbeddingModel:
 
     def space(self, model: str, version: str) -> Space:
         """The space of the vectors, for a model of this name and version in the registry."""
-        return Space(self._fingerprint, model, version, self.profile_name, self.dim)
+        fingerprint = self._fingerprint or self.computed_fingerprint()
+        return Space(fingerprint, model, version, self.profile_name, self.dim)
 
     @torch.inference_mode()
     def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

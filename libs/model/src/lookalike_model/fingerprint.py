@@ -9,8 +9,9 @@ import torch
 from lookalike_images import Preprocessing
 from torch import Tensor
 
-from lookalike_model.network import NetworkSpec, RetrievalNetwork, tensors_to
+from lookalike_model.network import RetrievalNetwork, tensors_to
 from lookalike_model.profile import Profile
+from lookalike_model.spec import NetworkSpec
 
 PREFIX = "ls1:"
 

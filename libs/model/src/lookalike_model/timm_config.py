@@ -5,7 +5,8 @@ from typing import Any, get_args
 import timm
 from lookalike_images import Preprocessing, ResizeFilter, ResizeMode
 
-from lookalike_model.network import ChannelStatistics, RetrievalNetwork, check_architecture
+from lookalike_model.network import RetrievalNetwork, check_architecture
+from lookalike_model.spec import ChannelStatistics
 
 _CROP_MODE: dict[ResizeMode, str] = {"squash": "squash", "crop": "center", "pad": "border"}
 _RESIZE = {mode: resize for resize, mode in _CROP_MODE.items()}
