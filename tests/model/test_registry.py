@@ -18,6 +18,7 @@ from lookalike_model.registry import (
     Version,
     manifest_of,
     publish_bundle,
+    remove_bundle,
     write_index,
 )
 
@@ -95,6 +96,21 @@ def test_a_version_never_changes(folder: Path, url: str) -> None:
     (folder / "config.json").write_text('{"other": 1}')
     with pytest.raises(RegistryError, match="never changes"):
         publish_bundle(folder, url, UID)
+
+
+def test_a_removed_bundle_is_gone_and_removing_it_again_is_harmless(folder: Path, url: str, tmp_path: Path) -> None:
+    published = publish_bundle(folder, url, UID)
+    for _ in range(2):
+        remove_bundle(url, f"bundles/{UID}")
+        with pytest.raises(RegistryError, match="never published whole, or was deleted"):
+            RegistryReader(url).fetch(version(published), tmp_path / "cache")
+    assert publish_bundle(folder, url, UID) == published
+
+
+@pytest.mark.parametrize("path", ["bundles", "bundles/..", "../bundles/x", "bundles/x/y", "/bundles/x"])
+def test_only_the_place_of_a_bundle_is_removed(path: str, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError):
+        remove_bundle(str(tmp_path), path)
 
 
 def test_a_spoilt_cache_is_fetched_again(folder: Path, tmp_path: Path) -> None:

@@ -207,6 +207,23 @@ def write_index(url: str, index: Index) -> None:
         files.pipe_file(f"{root}/{INDEX}", data)
 
 
+def remove_bundle(url: str, path: str) -> None:
+    """Remove a bundle that no index names any more, its manifest first; one that is not there is passed over.
+
+    Args:
+        path: of the bundle, under the URL.
+
+    Raises:
+        RegistryError: the path is no place of a bundle.
+    """
+    _uid(path)
+    files, root = cast("tuple[Any, str]", url_to_fs(url))
+    if files.exists(f"{root}/{path}/{MANIFEST}"):
+        files.rm_file(f"{root}/{path}/{MANIFEST}")
+    if files.exists(f"{root}/{path}"):
+        files.rm(f"{root}/{path}", recursive=True)
+
+
 def _publish_locally(folder: Path, target: Path, manifest: bytes) -> None:
     aside = target.with_name(f".{target.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
