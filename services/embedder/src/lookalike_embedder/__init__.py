@@ -1,0 +1,1 @@
+"""The embedder: a picture goes through `callers`, `decode`, `batcher` and `worker`; `models` says with what."""

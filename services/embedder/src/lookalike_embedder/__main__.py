@@ -1,0 +1,11 @@
+"""`python -m lookalike_embedder --data DIR` runs the server."""
+
+import sys
+
+from lookalike_runtime.server import main
+
+from lookalike_embedder.service import EmbedderService
+from lookalike_embedder.settings import EmbedderSettings
+
+if __name__ == "__main__":
+    sys.exit(main("embedder", EmbedderSettings, EmbedderService))

@@ -1,0 +1,137 @@
+"""Puts decoded pictures together into batches that grow while the device is busy."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from contextlib import suppress
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from lookalike_embedder.lanes import Lane, LaneQueue
+from lookalike_embedder.loading import ServedProfile
+from lookalike_embedder.pictures import Caller, Cost, PictureOnItsWay
+from lookalike_embedder.worker import Computed, DeviceWorker
+
+log = structlog.get_logger()
+
+# Weight of the newest batch in the running mean of seconds per picture.
+_NEWEST = 0.2
+
+
+class Batcher:
+    """Owns the queue between decoding and the device. A batch is of one lane and of one profile of one version.
+
+    A batch goes to an idle device when it is full, when nothing more that could join it is being decoded, or when
+    its first picture has waited `wait_seconds`. While the device is busy only a full batch leaves the queue, for the
+    channel; anything else stays, so that it grows and interactive calls can go ahead.
+    """
+
+    def __init__(self, worker: DeviceWorker, batch_size: int, wait_seconds: float) -> None:
+        self._worker = worker
+        self._batch_size = batch_size
+        self._wait_seconds = wait_seconds
+        self._queue: LaneQueue[ServedProfile, PictureOnItsWay] = LaneQueue()
+        self._being_decoded: Counter[tuple[Lane, ServedProfile]] = Counter()
+        self._changed = asyncio.Event()
+        self._answering: set[asyncio.Task[None]] = set()
+        self.seconds_per_picture = 0.02
+
+    def announce(self, picture: PictureOnItsWay) -> None:
+        """Say that a picture is about to be decoded: `put` or `withdraw` follows."""
+        self._being_decoded[picture.caller.lane, picture.caller.model] += 1
+
+    def withdraw(self, picture: PictureOnItsWay) -> None:
+        """Say that an announced picture does not come, and end its way."""
+        picture.leave()
+        self._arrived(picture)
+
+    def put(self, picture: PictureOnItsWay, pixels: NDArray[np.uint8]) -> None:
+        """Take an announced picture's pixels, uint8 [s, s, 3]."""
+        if picture.wanted:
+            picture.data, picture.pixels, picture.decoded_at = None, pixels, time.perf_counter()
+            self._queue.put(picture.caller.lane, picture.caller.model, picture)
+        self._arrived(picture)
+
+    async def run(self) -> None:
+        """Make batches until cancelled."""
+        while True:
+            await self._due()
+            if batch := [picture for picture in self._queue.take(self._batch_size) if _stays(picture)]:
+                self._hand_over(batch)
+
+    async def _due(self) -> None:
+        """Return when a batch should leave the queue."""
+        while (delay := self._delay()) != 0:
+            self._changed.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), delay)
+
+    def _delay(self) -> float | None:
+        """Return the seconds until a batch should leave the queue; None: not before something changes."""
+        turn = self._queue.next_turn()
+        if turn is None or not self._worker.has_room:
+            return None
+        if turn.waiting >= self._batch_size:
+            return 0
+        if not self._worker.idle:
+            return None
+        if not self._being_decoded[turn.lane, turn.key]:
+            return 0
+        return max(0, turn.oldest.decoded_at + self._wait_seconds - time.perf_counter())
+
+    def _hand_over(self, batch: list[PictureOnItsWay]) -> None:
+        pixels = np.stack([picture.pixels for picture in batch if picture.pixels is not None])
+        for picture in batch:
+            picture.pixels = None
+        computing = self._worker.submit(batch[0].caller.model.model, pixels)
+        computing.add_done_callback(lambda _: self._changed.set())
+        task = asyncio.create_task(self._answer(batch, computing))
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    async def _answer(self, batch: list[PictureOnItsWay], computing: asyncio.Future[Computed]) -> None:
+        rows: dict[Caller, list[int]] = {}
+        for row, picture in enumerate(batch):
+            rows.setdefault(picture.caller, []).append(row)
+        try:
+            computed = await computing
+        except Exception as error:
+            log.exception("batch_failed", model=batch[0].caller.model.name, pictures=len(batch))
+            for caller in rows:
+                caller.failed(error)
+        else:
+            self._note_pace(computed.seconds / len(batch))
+            for caller, own in rows.items():
+                cost = _cost([batch[row] for row in own], computed, len(batch))
+                caller.embedded([batch[row].key for row in own], computed.vectors[own], cost)
+        finally:
+            for picture in batch:
+                picture.leave()
+
+    def _note_pace(self, seconds: float) -> None:
+        self.seconds_per_picture += _NEWEST * (seconds - self.seconds_per_picture)
+
+    def _arrived(self, picture: PictureOnItsWay) -> None:
+        key = picture.caller.lane, picture.caller.model
+        self._being_decoded[key] -= 1
+        if not self._being_decoded[key]:
+            del self._being_decoded[key]
+        self._changed.set()
+
+
+def _stays(picture: PictureOnItsWay) -> bool:
+    """Say whether somebody still waits for the picture; if not, its way ends here."""
+    if not picture.wanted:
+        picture.leave()
+        return False
+    return True
+
+
+def _cost(pictures: list[PictureOnItsWay], computed: Computed, batch_size: int) -> Cost:
+    decoding = sum(picture.decode_seconds for picture in pictures)
+    queueing = computed.started - min(picture.decoded_at for picture in pictures)
+    return Cost(decoding, queueing, computed.seconds, batch_size)

@@ -1,0 +1,110 @@
+"""One picture on its way from a caller to its vector, and what its caller is told."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from lookalike_images import PictureError
+from numpy.typing import NDArray
+
+from lookalike_embedder.lanes import Lane
+from lookalike_embedder.loading import ServedProfile
+from lookalike_embedder.places import Places
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What pictures cost, as `embedder.v1.Cost` says it; seconds."""
+
+    decode_seconds: float = 0.0
+    queue_seconds: float = 0.0
+    device_seconds: float = 0.0
+    batch_size: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        """Return the cost of both: times add up, except that waits overlap."""
+        return Cost(
+            self.decode_seconds + other.decode_seconds,
+            max(self.queue_seconds, other.queue_seconds),
+            self.device_seconds + other.device_seconds,
+            max(self.batch_size, other.batch_size),
+        )
+
+
+class Caller(ABC):
+    """Who waits for pictures. Each of its pictures is answered once, by `embedded`, `refused` or `failed`."""
+
+    lane: Lane
+
+    def __init__(self, model: ServedProfile, deadline: float | None) -> None:
+        """`model` embeds the pictures; after `deadline` (of time.monotonic) nobody waits for them any more."""
+        self.model = model
+        self._deadline = deadline
+        self._closed = False
+        self._under_way: set[PictureOnItsWay] = set()
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody waits for the answers any more."""
+        return self._closed or (self._deadline is not None and time.monotonic() >= self._deadline)
+
+    def enter(self, key: int, data: bytes, places: Places, size: int) -> PictureOnItsWay:
+        """Send a picture on its way; it holds a place of `size` bytes until it is answered or the caller goes."""
+        picture = PictureOnItsWay(key, self, data, places, size)
+        self._under_way.add(picture)
+        return picture
+
+    def leave(self, picture: PictureOnItsWay) -> None:
+        """Forget a picture that is no longer on its way."""
+        self._under_way.discard(picture)
+
+    def close(self) -> None:
+        """Stop waiting: what is on its way is dropped and its places are free."""
+        self._closed = True
+        for picture in list(self._under_way):
+            picture.leave()
+
+    @abstractmethod
+    def embedded(self, keys: Sequence[int], vectors: NDArray[np.float32], cost: Cost) -> None:
+        """Take the vectors, float32 [len(keys), dim], of pictures that were in one batch of the device."""
+
+    @abstractmethod
+    def refused(self, key: int, error: PictureError) -> None:
+        """Take the reason why a picture has no vector."""
+
+    @abstractmethod
+    def failed(self, error: Exception) -> None:
+        """Take an error that is not the picture's; it ends the call."""
+
+
+class PictureOnItsWay:
+    """A picture between its arrival and its answer."""
+
+    __slots__ = ("caller", "data", "decode_seconds", "decoded_at", "key", "pixels", "places", "size")
+
+    def __init__(self, key: int, caller: Caller, data: bytes, places: Places, size: int) -> None:
+        self.key = key
+        self.caller = caller
+        self.data: bytes | None = data
+        self.pixels: NDArray[np.uint8] | None = None
+        self.decode_seconds = 0.0
+        self.decoded_at = 0.0
+        self.places: Places | None = places
+        self.size = size
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it still is on its way to somebody."""
+        return self.places is not None and not self.caller.gone
+
+    def leave(self) -> None:
+        """Give up what it holds: bytes, pixels, its place. Harmless when repeated."""
+        self.data = self.pixels = None
+        if self.places is not None:
+            places, self.places = self.places, None
+            self.caller.leave(self)
+            places.give_back(1, self.size)

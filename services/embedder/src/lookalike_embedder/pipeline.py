@@ -1,0 +1,110 @@
+"""The way of a picture, put together: a place, `decode`, `batcher`, `worker`, and back to its caller."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+from lookalike_runtime.errors import ResourceExhausted
+
+from lookalike_embedder.batcher import Batcher
+from lookalike_embedder.callers import FewCaller, FewEmbedded, StreamCaller
+from lookalike_embedder.decode import Decoder
+from lookalike_embedder.lanes import Lane
+from lookalike_embedder.loading import ServedProfile
+from lookalike_embedder.places import Places
+from lookalike_embedder.worker import DeviceWorker
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineLimits:
+    """How much may wait, and how batches are made.
+
+    Attributes:
+        queue_pictures: pictures that may wait in each lane.
+        queue_bytes: bytes of them, encoded and decoded.
+        stream_pictures: unanswered pictures of one stream.
+        batch_size: pictures in a batch at most.
+        batch_wait_seconds: longest that an idle device waits for a batch to grow.
+        decode_threads: pictures decoded at the same time.
+    """
+
+    queue_pictures: int
+    queue_bytes: int
+    stream_pictures: int
+    batch_size: int
+    batch_wait_seconds: float
+    decode_threads: int
+
+
+class Pipeline:
+    """Embeds pictures with any proven model. The lanes have places of their own, so bulk never fills those of calls."""
+
+    def __init__(self, limits: PipelineLimits) -> None:
+        self._limits = limits
+        self._places = {lane: Places(limits.queue_pictures, limits.queue_bytes) for lane in Lane}
+        self._worker = DeviceWorker()
+        self._batcher = Batcher(self._worker, limits.batch_size, limits.batch_wait_seconds)
+        self._decoder = Decoder(limits.decode_threads, self._batcher)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Start the stages."""
+        self._tasks = [asyncio.create_task(stage.run()) for stage in (self._batcher, self._decoder)]
+
+    async def stop(self) -> None:
+        """End the stages; what is under way is dropped."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        self._decoder.close()
+        self._worker.close()
+
+    async def embed(self, model: ServedProfile, pictures: Sequence[bytes], deadline: float | None) -> FewEmbedded:
+        """Embed a few pictures at once; after `deadline` (of time.monotonic) those that still wait are dropped.
+
+        Raises ResourceExhausted at once if too much waits.
+        """
+        places = self._places[Lane.INTERACTIVE]
+        sizes = [_size(data, model) for data in pictures]
+        if not places.try_take(len(pictures), sum(sizes)):
+            raise self._queue_full(places)
+        caller = FewCaller(model, deadline, len(pictures))
+        try:
+            for key, (data, size) in enumerate(zip(pictures, sizes, strict=True)):
+                self._decoder.put(caller.enter(key, data, places, size))
+            return await caller.answer()
+        finally:
+            caller.close()
+
+    def open_stream(self, model: ServedProfile, deadline: float | None) -> StreamCaller:
+        """Return a new stream; whoever opens it closes it."""
+        return StreamCaller(model, deadline, self._limits.stream_pictures)
+
+    async def put(self, stream: StreamCaller, sequence: int, data: bytes) -> None:
+        """Take a picture of a stream, once the stream may have one more and there is a place for it."""
+        places, size = self._places[Lane.BULK], _size(data, stream.model)
+        await stream.admit()
+        await places.take(1, size)
+        picture = stream.enter(sequence, data, places, size)
+        if stream.gone:
+            picture.leave()
+        else:
+            self._decoder.put(picture)
+
+    def _queue_full(self, places: Places) -> ResourceExhausted:
+        seconds = min(30.0, max(0.1, places.taken * self._batcher.seconds_per_picture))
+        message = f"{places.taken} pictures are waiting and there is no room for these: try again in {seconds:.1f} s, or use EmbedStream"
+        return ResourceExhausted("QUEUE_FULL", message, retry_after=seconds)
+
+
+def _size(data: bytes, model: ServedProfile) -> int:
+    """Return the bytes that a picture may hold on its way: encoded, then decoded."""
+    return len(data) + 3 * model.preprocessing.size**2

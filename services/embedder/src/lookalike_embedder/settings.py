@@ -1,0 +1,84 @@
+"""What the embedder can be told."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Self
+
+from lookalike_runtime.settings import ServerSettings
+from pydantic import Field, model_validator
+
+from lookalike_embedder.pipeline import PipelineLimits
+
+_MIB = 1024 * 1024
+
+
+class EmbedderSettings(ServerSettings):
+    """Settings of the embedder."""
+
+    data: Annotated[Path | None, Field(description="Data folder; its folder `registry` is served unless --registry says otherwise.")] = None
+    registry: Annotated[str | None, Field(description="Folder or fsspec URL of the model registry, such as s3://bucket/registry.")] = None
+    cache: Annotated[
+        Path | None,
+        Field(
+            description="Folder for bundles that are fetched from a remote registry; default: in the data folder, or else the user's cache."
+        ),
+    ] = None
+    poll_seconds: Annotated[float, Field(ge=0.05, le=3600, description="Time between two looks at the registry.")] = 1.0
+    max_models: Annotated[
+        int, Field(ge=1, le=1000, description="Model versions in memory at most; the least recently used goes first.")
+    ] = 4
+    device: Annotated[str, Field(description="torch device, such as cpu or cuda:0; auto takes a GPU where there is one.")] = "auto"
+    batch_size: Annotated[int, Field(ge=1, le=1024, description="Pictures in a batch at most.")] = 32
+    batch_wait_ms: Annotated[
+        float, Field(ge=0, le=1000, description="Longest that an idle device waits for pictures that are being decoded to join a batch.")
+    ] = 5.0
+    queue_pictures: Annotated[
+        int, Field(ge=64, le=100_000, description="Pictures that may wait, of calls and of streams each; beyond them calls are refused.")
+    ] = 512
+    queue_mib: Annotated[
+        int, Field(ge=1, le=100_000, description="MiB of waiting pictures, encoded and decoded, of calls and of streams each.")
+    ] = 256
+    stream_pictures: Annotated[int, Field(ge=1, le=10_000, description="Unanswered pictures of one stream at most.")] = 256
+    decode_threads: Annotated[int | None, Field(ge=1, le=256, description="Threads that decode pictures; default: one a core.")] = None
+    torch_threads: Annotated[int | None, Field(ge=1, le=256, description="Threads of the network on the CPU; default: one a core.")] = None
+
+    @model_validator(mode="after")
+    def _has_registry(self) -> Self:
+        if self.data is None and self.registry is None:
+            raise ValueError("where the models are is not said: give --data or --registry")
+        return self
+
+    @property
+    def registry_url(self) -> str:
+        """Where models are published."""
+        if self.registry is not None:
+            return self.registry
+        assert self.data is not None, "the validator asks for one of the two"
+        return str(self.data.absolute() / "registry")
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where fetched bundles are kept."""
+        if self.cache is not None:
+            return self.cache.absolute()
+        user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lookalike"
+        return (user_cache if self.data is None else self.data.absolute()) / "embedder" / "bundles"
+
+    @property
+    def limits(self) -> PipelineLimits:
+        """How much may wait, and how batches are made."""
+        return PipelineLimits(
+            queue_pictures=self.queue_pictures,
+            queue_bytes=self.queue_mib * _MIB,
+            stream_pictures=self.stream_pictures,
+            batch_size=self.batch_size,
+            batch_wait_seconds=self.batch_wait_ms / 1000,
+            decode_threads=self.decode_threads or cores(),
+        )
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
