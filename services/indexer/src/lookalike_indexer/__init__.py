@@ -1,0 +1,1 @@
+"""The indexer: collections of vectors that are stored, built, searched and ranked."""

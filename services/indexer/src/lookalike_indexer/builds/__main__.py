@@ -1,0 +1,60 @@
+"""The process of a build: reads its job from stdin, writes lines of progress and the result to stdout, ends when stdin does."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+
+from lookalike_runtime.errors import ServiceError
+
+from lookalike_indexer.builds.job import Job, Line
+from lookalike_indexer.builds.stages import run_build
+from lookalike_indexer.database import refusing_when_full
+from lookalike_indexer.records import Failure, Progress
+
+_NICENESS = 10
+_SECONDS_BETWEEN = 0.5
+
+
+class Teller:
+    """Writes progress, at most every half second within a stage."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._next = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.stage == self._stage and time.monotonic() < self._next and progress.done < progress.total:
+            return
+        self._stage, self._next = progress.stage, time.monotonic() + _SECONDS_BETWEEN
+        write(Line(progress=progress))
+
+
+def write(line: Line) -> None:
+    print(line.model_dump_json(exclude_none=True), flush=True)
+
+
+def _end_with_parent() -> None:
+    # The server holds the other end of stdin: it closes when the server ends, however it ends.
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(1)
+
+
+def main() -> int:
+    """Make one build; returns the exit status."""
+    os.nice(_NICENESS)
+    job = Job.model_validate_json(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        with refusing_when_full():
+            write(Line(report=run_build(job, Teller())))
+    except ServiceError as error:
+        write(Line(failure=Failure(code=error.code, reason=error.reason, message=error.message)))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

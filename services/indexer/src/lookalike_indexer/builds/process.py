@@ -1,0 +1,59 @@
+"""The process of a build as the server sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+
+from lookalike_indexer.builds.job import Job, Line
+from lookalike_indexer.records import BuildReport, Failure, Progress
+
+
+class BuildFailed(Exception):
+    """A build that came to nothing; `failure` says why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class BuildProcess:
+    """One run of `python -m lookalike_indexer.builds`."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls, job: Job) -> BuildProcess:
+        """Start the process. It ends by itself when this one does, since it reads the end of its stdin then."""
+        program = (sys.executable, "-m", "lookalike_indexer.builds")
+        process = await asyncio.create_subprocess_exec(*program, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
+        assert process.stdin is not None
+        process.stdin.write(job.model_dump_json().encode() + b"\n")
+        return cls(process)
+
+    async def result(self, tell: Callable[[Progress], Awaitable[None]]) -> BuildReport:
+        """Pass progress to `tell` and return the report; raises BuildFailed."""
+        report: BuildReport | None = None
+        assert self._process.stdout is not None
+        async for text in self._process.stdout:
+            line = Line.model_validate_json(text)
+            if line.progress:
+                await tell(line.progress)
+            if line.failure:
+                await self._process.wait()
+                raise BuildFailed(line.failure)
+            report = line.report or report
+        code = await self._process.wait()
+        if report is None:
+            message = (
+                f"the build's process ended with status {code} and no result: the server's log holds what it said; start another build"
+            )
+            raise BuildFailed(Failure(code="UNKNOWN", reason="BUILD_CRASHED", message=message))
+        return report
+
+    def kill(self) -> None:
+        """End the process now."""
+        if self._process.returncode is None:
+            self._process.kill()

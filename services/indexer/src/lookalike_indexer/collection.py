@@ -1,0 +1,192 @@
+"""An open collection: its store, and in memory what searches need. Writers take turns; searches never wait for them."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import structlog
+from lookalike_retrieval import normalise
+from lookalike_runtime.errors import FailedPrecondition, NotFound
+from numpy.typing import NDArray
+
+from lookalike_indexer.admission import Offer, Refusal, judge
+from lookalike_indexer.builds.manifest import DamagedBuild
+from lookalike_indexer.database import sync_folder
+from lookalike_indexer.records import Collection, Space
+from lookalike_indexer.search import Found, Hits, search
+from lookalike_indexer.served_build import ServedBuild, open_build
+from lookalike_indexer.store import Columns, Rows, Store, StoredItem
+from lookalike_indexer.view import Present, View
+
+ITEMS_FILE = "items.db"
+BUILDS_FOLDER = "builds"
+_ATTEMPTS = 3
+
+log = structlog.get_logger()
+
+
+class Written(NamedTuple):
+    """What became of a chunk."""
+
+    revision: int
+    kept: int
+    refusals: list[Refusal]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Hits of each query, and the items that they name."""
+
+    view: View
+    found: Found
+    items: dict[str, StoredItem]
+
+
+class OpenCollection:
+    """One collection, open until `close`. Every method may raise NotFound once it is closed."""
+
+    def __init__(self, folder: Path, record: Collection) -> None:
+        """Open the collection in `folder`; if its active build is damaged, that is logged and `build_damaged` set."""
+        self.uid = record.uid
+        self.name = record.name
+        self.space = record.space
+        self.engine = record.engine
+        self.folder = folder
+        self.build_damaged = False
+        self._lock = threading.Lock()
+        self._closed = False
+        self.store = Store(folder / ITEMS_FILE)
+        self._present = self._load(self._open_build(record.active_build))
+
+    @property
+    def view(self) -> View:
+        """What searches see now."""
+        self._refuse_closed()
+        return self._present.view
+
+    def upsert(self, offers: Sequence[Offer], vectors: NDArray[np.float32]) -> Written:
+        """Write those offers that may come in; `vectors` is float32 [n, dim], one row an offer. Returns once they are on the disk."""
+        admitted, refusals = judge(offers, vectors)
+        with self._lock:
+            self._refuse_closed()
+            if admitted:
+                items = [offers[place].item for place in admitted]
+                rows = Rows([item.id for item in items], normalise(vectors[admitted]))
+                self._present.make_room(len(items))
+                self._present.put(self.store.upsert(items, vectors[admitted]), rows)
+            return Written(self._present.view.revision, len(admitted), refusals)
+
+    def delete(self, ids: Sequence[str]) -> tuple[int, int]:
+        """Delete items; returns the revision and how many were there, once it is on the disk."""
+        with self._lock:
+            self._refuse_closed()
+            there = self._present.present(ids)
+            if there:
+                self._present.drop(self.store.delete(there), there)
+            return self._present.view.revision, len(there)
+
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        columns: Columns,
+        *,
+        exact: bool = False,
+        search_k: int | None = None,
+        min_revision: int = 0,
+    ) -> Answer:
+        """Find the `k` nearest items of each of the unit `queries` [q, dim]; raises FailedPrecondition below `min_revision`."""
+        for _ in range(_ATTEMPTS):
+            view = self.view
+            require_revision(view.revision, min_revision)
+            found = search(view, queries, k, exact=exact, search_k=search_k)
+            _, items = self.store.get({each for hits in found.hits for each in hits.ids}, columns)
+            unchanged = {each: item for each, item in items.items() if item.revision <= view.revision}
+            hits = [_only(each, unchanged) for each in found.hits]
+            # Where a writer was faster between search and reading, look again.
+            if hits == found.hits:
+                break
+        return Answer(view, Found(hits, found.exact, found.search_k), unchanged)
+
+    def serve(self, build: ServedBuild | None, commit: Callable[[], object]) -> None:
+        """Let `build` answer searches, with all later writes applied, after `commit` has noted it."""
+        with self._lock:
+            self._refuse_closed()
+            present = self._load(build)
+            commit()
+            self._present = present
+
+    @contextmanager
+    def held(self) -> Iterator[View]:
+        """Keep writers out during the block."""
+        with self._lock:
+            yield self.view
+
+    def build_folder(self, number: int) -> Path:
+        return self.folder / BUILDS_FOLDER / str(number)
+
+    def mark_closed(self) -> None:
+        """Let no more calls in; for whoever holds the collection."""
+        self._closed = True
+
+    def close(self) -> None:
+        self._closed = True
+        self.store.close()
+
+    def _load(self, build: ServedBuild | None) -> Present:
+        newer, deleted = self.store.changes(build.revision if build else 0, self.space.dim)
+        return Present(self.store.revision(), build, newer, deleted if build else [])
+
+    def _open_build(self, number: int | None) -> ServedBuild | None:
+        if number is None:
+            return None
+        try:
+            return open_build(self.build_folder(number), number, self.space)
+        except DamagedBuild as error:
+            log.error("build_damaged", collection=self.name, build=number, error=str(error), then="searched exactly until the next build")
+            self.build_damaged = True
+            return None
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise NotFound("COLLECTION_NOT_FOUND", f"collection {self.name!r} was deleted meanwhile", metadata={"collection": self.name})
+
+
+def create_folder(folder: Path) -> None:
+    """Make the folder of a new collection, on the disk when this returns."""
+    (folder / BUILDS_FOLDER).mkdir(parents=True)
+    Store(folder / ITEMS_FILE).close()
+    sync_folder(folder)
+    sync_folder(folder.parent)
+
+
+def etag_of(uid: str, revision: int, active_build: int | None) -> str:
+    """Return what changes whenever the collection changes."""
+    return hashlib.sha256(f"{uid}/{revision}/{active_build}".encode()).hexdigest()[:16]
+
+
+def require_revision(revision: int, least: int) -> None:
+    """Raise FailedPrecondition unless `revision` has reached `least`."""
+    if revision < least:
+        message = f"min_revision {least} is above the collection's revision {revision}: it was never written here"
+        raise FailedPrecondition("REVISION_NOT_REACHED", message, metadata={"revision": str(revision)})
+
+
+def require_space(expected: Space, offered: Space, *, whose: str) -> None:
+    """Raise FailedPrecondition unless vectors of both spaces may be compared."""
+    if (expected.fingerprint, expected.dim) != (offered.fingerprint, offered.dim):
+        message = f"{whose} is of space {expected}, what was offered is of space {offered}: embed with what the first names"
+        metadata = {"expected": expected.fingerprint, "offered": offered.fingerprint}
+        raise FailedPrecondition("SPACE_MISMATCH", message, metadata=metadata)
+
+
+def _only(hits: Hits, items: dict[str, StoredItem]) -> Hits:
+    kept = [place for place, each in enumerate(hits.ids) if each in items]
+    return Hits([hits.ids[i] for i in kept], [hits.scores[i] for i in kept], [hits.fresh[i] for i in kept])

@@ -1,0 +1,141 @@
+"""All collections: made, opened on first use, summed up, deleted."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import threading
+import uuid
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from lookalike_runtime.errors import NotFound, Unavailable
+
+from lookalike_indexer.build_log import BuildLog
+from lookalike_indexer.catalog import Catalog, etag_mismatch
+from lookalike_indexer.collection import BUILDS_FOLDER, ITEMS_FILE, OpenCollection, create_folder, etag_of
+from lookalike_indexer.database import refusing_when_full
+from lookalike_indexer.records import Collection, Dba, Engine, Space, now
+from lookalike_indexer.store import Store
+
+
+class Summary(NamedTuple):
+    """A collection and what is in it now."""
+
+    record: Collection
+    revision: int
+    item_count: int
+    fresh_item_count: int
+    etag: str
+
+
+class Collections:
+    """The collections under one folder, each in a folder named by its uid."""
+
+    def __init__(self, root: Path, catalog: Catalog, builds: BuildLog) -> None:
+        self._root = root
+        self._catalog = catalog
+        self._builds = builds
+        self._open: dict[str, OpenCollection] = {}
+        self._lock = threading.Lock()
+        root.mkdir(exist_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what a crash left behind: folders that the catalog knows nothing of."""
+        uids = {record.uid for record in self._catalog.all()}
+        for folder in self._root.iterdir():
+            if folder.name not in uids:
+                shutil.rmtree(folder)
+                continue
+            kept = {str(number) for number in self._builds.kept(folder.name)}
+            for build in (folder / BUILDS_FOLDER).iterdir():
+                if build.name not in kept:
+                    shutil.rmtree(build)
+
+    def create(self, name: str, space: Space, engine: Engine, dba: Dba, recall_target: float, expire_time: int | None) -> Summary:
+        """Make an empty collection; raises AlreadyExists or ResourceExhausted."""
+        record = Collection(
+            uid=uuid.uuid4().hex,
+            name=name,
+            space=space,
+            engine=engine,
+            dba=dba,
+            recall_target=recall_target,
+            create_time=now(),
+            expire_time=expire_time,
+        )
+        folder = self._root / record.uid
+        try:
+            with refusing_when_full():
+                create_folder(folder)
+            self._catalog.add(record)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return self.summary(record)
+
+    def get(self, name: str) -> OpenCollection:
+        """Return the collection that a name or alias means, open; raises NotFound."""
+        return self.open(self._catalog.resolve(name))
+
+    def open(self, record: Collection) -> OpenCollection:
+        """Return the open collection of a record."""
+        opened = self._open.get(record.uid)
+        if opened is not None:
+            return opened
+        with self._lock:
+            opened = self._open.get(record.uid)
+            if opened is None:
+                # Read again: a deletion may have come between.
+                opened = OpenCollection(self._root / record.uid, self._catalog.find(record.name))
+                self._open[record.uid] = opened
+        if opened.build_damaged and record.active_build is not None:
+            self._builds.discard(record.uid, record.active_build)
+            shutil.rmtree(opened.build_folder(record.active_build), ignore_errors=True)
+        return opened
+
+    def summary(self, record: Collection) -> Summary:
+        """Return what is in a collection, without opening it for searches."""
+        opened = self._open.get(record.uid)
+        if opened is not None:
+            view = opened.view
+            active = view.build.number if view.build else None
+            revision, items, fresh = view.revision, view.item_count, len(view.fresh.live)
+        else:
+            active = record.active_build
+            store = Store(self._root / record.uid / ITEMS_FILE)
+            built = self._builds.get(record.uid, active).report if active else None
+            revision, items, fresh = store.counts(built.revision if built else 0)
+            store.close()
+        record = record.model_copy(update={"active_build": active})
+        return Summary(record, revision, items, fresh, etag_of(record.uid, revision, active))
+
+    def summaries(self, records: Iterable[Collection]) -> list[Summary]:
+        """Return what is in each of several collections, less those that are deleted meanwhile."""
+        summaries = []
+        for record in records:
+            with suppress(NotFound, Unavailable, sqlite3.OperationalError):
+                summaries.append(self.summary(record))
+        return summaries
+
+    def remove(self, record: Collection, etag: str = "") -> None:
+        """Let a collection be no more, but for its files; raises NotFound, Aborted, or FailedPrecondition while an alias points at it."""
+        opened = self.open(record)
+        with opened.held() as view:
+            if etag and etag != etag_of(record.uid, view.revision, view.build.number if view.build else None):
+                raise etag_mismatch("collection", record.name, etag)
+            self._catalog.remove(record)
+            opened.mark_closed()
+        del self._open[record.uid]
+        opened.close()
+
+    def erase(self, uid: str) -> None:
+        """Remove the files of a collection that is no more."""
+        shutil.rmtree(self._root / uid)
+
+    def close(self) -> None:
+        """Close all; after the last call has ended."""
+        for opened in self._open.values():
+            opened.close()

@@ -1,0 +1,99 @@
+"""SQLite as both the catalog and the items use it: one writer, many readers, nothing acknowledged before it is on the disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from lookalike_runtime.errors import ResourceExhausted, Unavailable
+
+# In WAL mode, FULL is what makes a commit wait for its fsync.
+SYNCHRONOUS = "FULL"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def refusing_when_full() -> Iterator[None]:
+    """Turn the errors of a full disk into ResourceExhausted `DISK_FULL`."""
+    try:
+        yield
+    except (sqlite3.OperationalError, OSError) as error:
+        full = "disk is full" in str(error) if isinstance(error, sqlite3.Error) else error.errno in _NO_ROOM
+        if not full:
+            raise
+        message = "the disk is full: nothing of this request was kept, all that was acknowledged is; free some room, then send it again"
+        raise ResourceExhausted("DISK_FULL", message) from None
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in `folder` on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Database:
+    """One SQLite file in WAL mode."""
+
+    def __init__(self, path: Path, schema: str) -> None:
+        """Open `path`, which is made with `schema` if it is not there."""
+        self._path = path
+        self._lock = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+        with refusing_when_full():
+            self._writer = self._connect()
+            self._writer.executescript(schema)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={SYNCHRONOUS}")
+        return connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that is on the disk when the block ends, or leaves nothing if the block raises."""
+        with self._lock, refusing_when_full():
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                # SQLite has ended the transaction by itself after some errors.
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that sees one state of the database throughout the block."""
+        if self._closed:
+            raise Unavailable("CLOSED", "what is read was closed meanwhile: try again")
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._connect()
+        try:
+            connection.execute("BEGIN")
+            yield connection
+        finally:
+            connection.rollback()
+            if self._closed:
+                connection.close()
+            else:
+                self._idle.append(connection)
+
+    def close(self) -> None:
+        """Close the file; readers at work finish first."""
+        self._closed = True
+        with self._lock, closing(self._writer):
+            while self._idle:
+                self._idle.pop().close()

@@ -1,0 +1,145 @@
+"""What the indexer keeps and reports, as plain immutable values that turn to JSON and back."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+from lookalike_retrieval import Weights
+from pydantic import BaseModel, ConfigDict
+
+Engine = Literal["annoy", "exact"]
+State = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
+ENDED: frozenset[State] = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
+
+
+def now() -> int:
+    """Return the time in microseconds since 1970, the unit of every time here."""
+    return time.time_ns() // 1_000
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Space(Record):
+    """Identity of an embedding; vectors compare by cosine, the only metric there is."""
+
+    fingerprint: str
+    model: str
+    version: int
+    profile: str
+    dim: int
+
+    def __str__(self) -> str:
+        return f"{self.fingerprint} (model {self.model!r}, version {self.version}, profile {self.profile!r}, {self.dim} dimensions)"
+
+
+class Dba(Record):
+    """Augmentation with `k` neighbours besides the item itself; 0 is off."""
+
+    k: int = 0
+    weights: Weights = "linear"
+
+
+class Collection(Record):
+    """What the catalog knows of a collection."""
+
+    uid: str
+    name: str
+    space: Space
+    engine: Engine
+    dba: Dba
+    recall_target: float
+    create_time: int
+    expire_time: int | None = None
+    active_build: int | None = None
+
+
+class Alias(Record):
+    """A name that points at the collection `collection`."""
+
+    name: str
+    collection: str
+    etag: str
+
+
+class BuildSpec(Record):
+    """How a build was asked for: `dba` None means as the collection says, 0 means the default."""
+
+    dba: Dba | None = None
+    trees: int = 0
+    reduced_dim: int = 0
+    force_engine: bool = False
+
+
+class EffortPoint(Record):
+    """Recall at 10 (with the lower end of its 95 % interval) and median milliseconds a query of one effort."""
+
+    search_k: int
+    depth: int
+    recall: float
+    recall_low: float
+    milliseconds: float
+
+
+class BuildReport(Record):
+    """What a build came to; `chosen` is None where it answers exactly."""
+
+    engine: Engine
+    reason: str
+    revision: int
+    item_count: int
+    dba: Dba
+    trees: int = 0
+    reduced_dim: int = 0
+    curve: tuple[EffortPoint, ...] = ()
+    chosen: EffortPoint | None = None
+    recall_target: float
+    probe_count: int = 0
+    size_bytes: int = 0
+    seconds: dict[str, float] = {}
+
+
+class Progress(Record):
+    """`done` of `total` units of a stage; `total` 0 while it is not known."""
+
+    stage: str
+    done: int = 0
+    total: int = 0
+    unit: str = "items"
+
+
+class Failure(Record):
+    """Why a build failed: a status code by name, a stable reason, a sentence."""
+
+    code: str
+    reason: str
+    message: str
+
+
+class Build(Record):
+    """One build. `kept` tells whether its files are there to be activated."""
+
+    number: int
+    request_id: str
+    spec: BuildSpec
+    state: State = "PENDING"
+    progress: Progress | None = None
+    kept: bool = False
+    report: BuildReport | None = None
+    error: Failure | None = None
+    create_time: int
+    end_time: int | None = None
+
+
+class Event(Record):
+    """One thing that happened to a build; `sequence` counts from 1 without gaps."""
+
+    sequence: int
+    time: int
+    state: State
+    progress: Progress | None = None
+    message: str = ""
+    metrics: dict[str, float] = {}
+    error: Failure | None = None

@@ -1,0 +1,112 @@
+# ruff: noqa: N802, ARG002 - gRPC gives the methods their names and arguments
+"""CollectionService."""
+
+from __future__ import annotations
+
+from asyncio import to_thread
+from typing import Any
+
+import grpc
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.timestamp_pb2 import Timestamp
+from lookalike_protos.indexer.v1 import collections_pb2, collections_pb2_grpc
+from lookalike_runtime.errors import invalid_field
+from lookalike_runtime.paging import decode_token, encode_token, page_size
+from lookalike_runtime.resource_names import check_id, parse_name
+
+from lookalike_indexer.catalog import Catalog
+from lookalike_indexer.collections import Collections
+from lookalike_indexer.lifecycle import Lifecycle
+from lookalike_indexer.records import Alias, Dba, Engine, now
+from lookalike_indexer.servicers.translate import ENGINES, collection_id, collection_message, collection_name, dba_of, space_of
+
+DEFAULT_RECALL_TARGET = 0.95
+_LATEST_SECOND = 253_402_300_799
+_ENGINES_BY_NUMBER: dict[collections_pb2.Engine.ValueType, Engine] = {
+    collections_pb2.ENGINE_UNSPECIFIED: "annoy",
+    **{number: name for name, number in ENGINES.items()},
+}
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
+    def __init__(self, catalog: Catalog, collections: Collections, lifecycle: Lifecycle) -> None:
+        self._catalog = catalog
+        self._collections = collections
+        self._lifecycle = lifecycle
+
+    async def CreateCollection(self, request: collections_pb2.CreateCollectionRequest, context: Context) -> collections_pb2.Collection:
+        asked = request.collection
+        summary = await self._lifecycle.create(
+            check_id("collection_id", request.collection_id),
+            space_of("collection.space", asked.space),
+            _engine(asked.engine),
+            dba_of("collection.dba", asked.dba) if asked.HasField("dba") else Dba(),
+            _recall_target(asked.recall_target),
+            _expire_time(asked.expire_time) if asked.HasField("expire_time") else None,
+        )
+        return collection_message(summary)
+
+    async def GetCollection(self, request: collections_pb2.GetCollectionRequest, context: Context) -> collections_pb2.Collection:
+        record = await to_thread(self._catalog.resolve, collection_id("name", request.name))
+        return collection_message(await to_thread(self._collections.summary, record))
+
+    async def ListCollections(
+        self, request: collections_pb2.ListCollectionsRequest, context: Context
+    ) -> collections_pb2.ListCollectionsResponse:
+        size = page_size(request.page_size)
+        records = await to_thread(self._catalog.page, decode_token(request.page_token), size + 1)
+        summaries = await to_thread(self._collections.summaries, records[:size])
+        token = encode_token(records[size - 1].name) if len(records) > size else ""
+        return collections_pb2.ListCollectionsResponse(collections=map(collection_message, summaries), next_page_token=token)
+
+    async def DeleteCollection(self, request: collections_pb2.DeleteCollectionRequest, context: Context) -> Empty:
+        record = await to_thread(self._catalog.find, collection_id("name", request.name))
+        await self._lifecycle.delete(record, request.etag)
+        return Empty()
+
+    async def CreateAlias(self, request: collections_pb2.CreateAliasRequest, context: Context) -> collections_pb2.Alias:
+        name = check_id("alias_id", request.alias_id)
+        target = collection_id("alias.collection", request.alias.collection)
+        return _alias_message(await to_thread(self._catalog.add_alias, name, target))
+
+    async def UpdateAlias(self, request: collections_pb2.UpdateAliasRequest, context: Context) -> collections_pb2.Alias:
+        (name,) = parse_name("alias.name", request.alias.name, "aliases")
+        target = collection_id("alias.collection", request.alias.collection)
+        return _alias_message(await to_thread(self._catalog.move_alias, name, target, request.alias.etag))
+
+    async def ListAliases(self, request: collections_pb2.ListAliasesRequest, context: Context) -> collections_pb2.ListAliasesResponse:
+        size = page_size(request.page_size)
+        aliases = await to_thread(self._catalog.page_of_aliases, decode_token(request.page_token), size + 1)
+        token = encode_token(aliases[size - 1].name) if len(aliases) > size else ""
+        return collections_pb2.ListAliasesResponse(aliases=map(_alias_message, aliases[:size]), next_page_token=token)
+
+    async def DeleteAlias(self, request: collections_pb2.DeleteAliasRequest, context: Context) -> Empty:
+        (name,) = parse_name("name", request.name, "aliases")
+        await to_thread(self._catalog.remove_alias, name, request.etag)
+        return Empty()
+
+
+def _alias_message(alias: Alias) -> collections_pb2.Alias:
+    return collections_pb2.Alias(name=f"aliases/{alias.name}", collection=collection_name(alias.collection), etag=alias.etag)
+
+
+def _engine(number: collections_pb2.Engine.ValueType) -> Engine:
+    if number not in _ENGINES_BY_NUMBER:
+        raise invalid_field("collection.engine", f"{number} is unknown: send ENGINE_ANNOY or ENGINE_EXACT")
+    return _ENGINES_BY_NUMBER[number]
+
+
+def _recall_target(target: float) -> float:
+    if not 0 <= target <= 1:
+        raise invalid_field("collection.recall_target", f"{target} is out of range: over 0 to 1, or 0 for {DEFAULT_RECALL_TARGET}")
+    return target or DEFAULT_RECALL_TARGET
+
+
+def _expire_time(moment: Timestamp) -> int:
+    if not 0 <= moment.seconds <= _LATEST_SECOND or not 0 <= moment.nanos < 1_000_000_000:
+        raise invalid_field("collection.expire_time", f"{moment.seconds} s and {moment.nanos} ns are no time from 1970 to 9999")
+    if moment.ToMicroseconds() <= now():
+        raise invalid_field("collection.expire_time", f"{moment.ToJsonString()} has passed: send a time to come, or none")
+    return moment.ToMicroseconds()

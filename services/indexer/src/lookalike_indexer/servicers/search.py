@@ -1,0 +1,131 @@
+# ruff: noqa: N802, ARG002 - gRPC gives the methods their names and arguments
+"""SearchService."""
+
+from __future__ import annotations
+
+import time
+from asyncio import to_thread
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from lookalike_protos.indexer.v1 import search_pb2, search_pb2_grpc
+from lookalike_runtime.errors import invalid_field
+
+from lookalike_indexer.collection import Answer, OpenCollection
+from lookalike_indexer.collections import Collections
+from lookalike_indexer.rank import Part, RankedRows, ReferenceIds, Start, Task, Turn, rank
+from lookalike_indexer.records import Dba
+from lookalike_indexer.search import Hits, unit_queries
+from lookalike_indexer.servicers.item_messages import batch_message, columns_of, item_message, require_room
+from lookalike_indexer.servicers.translate import (
+    build_name,
+    collection_id,
+    collection_name,
+    dba_of,
+    in_range,
+    progress_message,
+    vectors_of,
+)
+from lookalike_indexer.store import Columns
+
+MAX_K = 1_000
+MAX_QUERIES = 256
+MAX_SEARCH_K = 10_000_000
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class SearchServicer(search_pb2_grpc.SearchServiceServicer):
+    def __init__(self, collections: Collections) -> None:
+        self._collections = collections
+        self._turn = Turn()
+
+    async def Search(self, request: search_pb2.SearchRequest, context: Context) -> search_pb2.SearchResponse:
+        in_range("k", request.k, 1, MAX_K)
+        name = collection_id("collection", request.collection)
+        columns = columns_of(request.view)
+        return await to_thread(_search, self._collections, name, columns, request)
+
+    async def Rank(self, request: search_pb2.RankRequest, context: Context) -> AsyncIterator[search_pb2.RankResponse]:
+        in_range("k", request.k, 1, MAX_K)
+        query_dba = dba_of("query_dba", request.query_dba) if request.HasField("query_dba") else Dba()
+        reference_dba = dba_of("reference_dba", request.reference_dba) if request.HasField("reference_dba") else Dba()
+        queries = await to_thread(self._collections.get, collection_id("query_collection", request.query_collection))
+        references = await to_thread(self._collections.get, collection_id("reference_collection", request.reference_collection))
+        task = Task(queries, references, request.k, query_dba, reference_dba, request.exclude_same_id)
+        with self._turn.take():
+            parts = rank(task)
+            while (part := await to_thread(next, parts, None)) is not None:
+                yield _part_message(task, part)
+
+
+def _search(collections: Collections, name: str, columns: Columns, request: search_pb2.SearchRequest) -> search_pb2.SearchResponse:
+    started = time.perf_counter()
+    collection = collections.get(name)
+    raw = vectors_of("queries", request.queries, collection.space, f"collection {collection.name!r}")
+    in_range("queries", len(raw), 1, MAX_QUERIES)
+    exact, search_k = _effort(request)
+    queries = unit_queries(raw)
+    answer = collection.search(queries, request.k, columns, exact=exact, search_k=search_k, min_revision=request.min_revision)
+    response = _search_message(collection, answer, columns)
+    response.seconds = time.perf_counter() - started
+    return response
+
+
+def _effort(request: search_pb2.SearchRequest) -> tuple[bool, int | None]:
+    """Return whether to search exactly, and the nodes to look at, None for what the build chose."""
+    which = request.WhichOneof("effort")
+    if which == "search_k":
+        return False, in_range("search_k", request.search_k, 1, MAX_SEARCH_K)
+    if which == "exact" and not request.exact:
+        raise invalid_field("exact", "it must be true if set: leave it out for the effort that the build chose")
+    return which == "exact", None
+
+
+def _search_message(collection: OpenCollection, answer: Answer, columns: Columns) -> search_pb2.SearchResponse:
+    items = [answer.items[each] for each in dict.fromkeys(each for hits in answer.found.hits for each in hits.ids)]
+    require_room(items, columns, collection.space)
+    places = {item.id: place for place, item in enumerate(items)}
+    build = answer.view.build
+    return search_pb2.SearchResponse(
+        hits=[_hits_message(hits, places) for hits in answer.found.hits],
+        items=map(item_message, items),
+        vectors=batch_message(items, collection.space) if columns.vector else None,
+        collection=collection_name(collection.name),
+        revision=answer.view.revision,
+        build=build_name(collection.name, build.number) if build else "",
+        exact=answer.found.exact,
+        search_k=answer.found.search_k,
+    )
+
+
+def _hits_message(hits: Hits, places: dict[str, int]) -> search_pb2.QueryHits:
+    return search_pb2.QueryHits(item_indices=[places[each] for each in hits.ids], scores=hits.scores, fresh=hits.fresh)
+
+
+def _part_message(task: Task, part: Part) -> search_pb2.RankResponse:
+    if isinstance(part, Start):
+        start = search_pb2.RankStart(
+            query_collection=collection_name(task.queries.name),
+            query_revision=part.query_revision,
+            query_count=part.query_count,
+            reference_collection=collection_name(task.references.name),
+            reference_revision=part.reference_revision,
+            reference_count=part.reference_count,
+        )
+        return search_pb2.RankResponse(start=start)
+    if isinstance(part, ReferenceIds):
+        return search_pb2.RankResponse(reference_ids=search_pb2.ReferenceIds(ids=part.ids))
+    if isinstance(part, RankedRows):
+        return search_pb2.RankResponse(rows=_rows_message(part))
+    return search_pb2.RankResponse(progress=progress_message(part))
+
+
+def _rows_message(rows: RankedRows) -> search_pb2.RankRows:
+    return search_pb2.RankRows(
+        query_ids=rows.query_ids,
+        width=rows.top.indices.shape[1],
+        indices=rows.top.indices.astype("<u4").tobytes(),
+        scores=rows.top.scores.astype("<f4").tobytes(),
+    )

@@ -1,0 +1,196 @@
+"""Messages to records and back, with the checks of the limits that the protos state."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc.status_pb2 import Status
+from lookalike_protos.indexer.v1 import builds_pb2, collections_pb2
+from lookalike_protos.packing import PackingError, unpack_vectors
+from lookalike_protos.types.v1 import dba_pb2, operations_pb2, space_pb2, vectors_pb2
+from lookalike_runtime.errors import ServiceError, invalid_field
+from lookalike_runtime.resource_names import parse_name
+from lookalike_runtime.status import status_of
+from numpy.typing import NDArray
+
+from lookalike_indexer.collection import require_space
+from lookalike_indexer.collections import Summary
+from lookalike_indexer.records import Build, BuildReport, Dba, EffortPoint, Engine, Event, Failure, Progress, Space
+
+FINGERPRINT = re.compile(r"ls1:[0-9a-f]{64}")
+MAX_NAME_BYTES = 63
+MAX_DIM = 16_384
+MAX_DBA_K = 100
+
+WEIGHTS = {
+    "equal": dba_pb2.DBA_WEIGHTS_EQUAL,
+    "linear": dba_pb2.DBA_WEIGHTS_LINEAR,
+    "rank": dba_pb2.DBA_WEIGHTS_RANK,
+}
+WEIGHTS_BY_NUMBER = {number: name for name, number in WEIGHTS.items()} | {dba_pb2.DBA_WEIGHTS_UNSPECIFIED: "linear"}
+ENGINES: dict[Engine, collections_pb2.Engine.ValueType] = {"annoy": collections_pb2.ENGINE_ANNOY, "exact": collections_pb2.ENGINE_EXACT}
+ERRORS = {each.code: each for each in ServiceError.__subclasses__()}
+
+
+def collection_name(name: str) -> str:
+    return f"collections/{name}"
+
+
+def build_name(collection: str, number: int) -> str:
+    return f"collections/{collection}/builds/{number}"
+
+
+def collection_id(field: str, value: str) -> str:
+    """Return the C of `collections/C`."""
+    return parse_name(field, value, "collections")[0]
+
+
+def timestamp(microseconds: int) -> Timestamp:
+    message = Timestamp()
+    message.FromMicroseconds(microseconds)
+    return message
+
+
+def in_range(field: str, value: int, least: int, most: int) -> int:
+    """Return `value`; raises InvalidArgument naming `field` if it is out of range."""
+    if not least <= value <= most:
+        raise invalid_field(field, f"{value} is out of range: {least:,} to {most:,}")
+    return value
+
+
+def space_of(field: str, message: space_pb2.Space) -> Space:
+    """Return a space; raises InvalidArgument naming what is wrong in `field`."""
+    if not FINGERPRINT.fullmatch(message.fingerprint):
+        raise invalid_field(f"{field}.fingerprint", f"{message.fingerprint[:80]!r} is no fingerprint: `ls1:` and 64 hexadecimal digits")
+    for name, value in (("model", message.model), ("profile", message.profile)):
+        if len(value.encode()) > MAX_NAME_BYTES:
+            raise invalid_field(f"{field}.{name}", f"{value[:40]!r}… is longer than {MAX_NAME_BYTES} bytes")
+    in_range(f"{field}.dim", message.dim, 1, MAX_DIM)
+    if message.metric != space_pb2.METRIC_COSINE:
+        raise invalid_field(f"{field}.metric", f"{message.metric} is no metric that can be served: send METRIC_COSINE")
+    return Space(fingerprint=message.fingerprint, model=message.model, version=message.version, profile=message.profile, dim=message.dim)
+
+
+def space_message(space: Space) -> space_pb2.Space:
+    return space_pb2.Space(**space.model_dump(), metric=space_pb2.METRIC_COSINE)
+
+
+def vectors_of(field: str, batch: vectors_pb2.VectorBatch, expected: Space, whose: str) -> NDArray[np.float32]:
+    """Return vectors, float32 [n, dim], after holding their space against the collection's.
+
+    Raises InvalidArgument for a batch that is not what it says, FailedPrecondition for one of another space.
+    """
+    require_space(expected, space_of(f"{field}.space", batch.space), whose=whose)
+    try:
+        return unpack_vectors(batch)
+    except PackingError as error:
+        raise invalid_field(f"{field}.{error.field}", str(error)) from None
+
+
+def dba_of(field: str, message: dba_pb2.DbaSpec) -> Dba:
+    """Return how to augment; raises InvalidArgument naming what is wrong in `field`."""
+    in_range(f"{field}.k", message.k, 0, MAX_DBA_K)
+    weights = WEIGHTS_BY_NUMBER.get(message.weights)
+    if weights is None:
+        raise invalid_field(f"{field}.weights", f"{message.weights} is unknown: send equal, linear or rank")
+    return Dba.model_validate({"k": message.k, "weights": weights})
+
+
+def dba_message(dba: Dba) -> dba_pb2.DbaSpec:
+    return dba_pb2.DbaSpec(k=dba.k, weights=WEIGHTS[dba.weights])
+
+
+def collection_message(summary: Summary) -> collections_pb2.Collection:
+    record = summary.record
+    return collections_pb2.Collection(
+        name=collection_name(record.name),
+        uid=record.uid,
+        space=space_message(record.space),
+        engine=ENGINES[record.engine],
+        dba=dba_message(record.dba),
+        recall_target=record.recall_target,
+        revision=summary.revision,
+        item_count=summary.item_count,
+        fresh_item_count=summary.fresh_item_count,
+        active_build=build_name(record.name, record.active_build) if record.active_build else "",
+        create_time=timestamp(record.create_time),
+        expire_time=timestamp(record.expire_time) if record.expire_time is not None else None,
+        etag=summary.etag,
+    )
+
+
+def build_message(collection: str, build: Build, active: int | None) -> builds_pb2.Build:
+    """`collection` and `active` are its collection's id and the number of the build that answers searches."""
+    spec = builds_pb2.BuildSpec(
+        dba=dba_message(build.spec.dba) if build.spec.dba else None,
+        trees=build.spec.trees,
+        reduced_dim=build.spec.reduced_dim,
+        force_engine=build.spec.force_engine,
+    )
+    return builds_pb2.Build(
+        name=build_name(collection, build.number),
+        spec=spec,
+        state=operations_pb2.State.Value(f"STATE_{build.state}"),
+        progress=_progress_message(build.progress),
+        active=build.number == active,
+        revision=build.report.revision if build.report else 0,
+        report=_report_message(build.report) if build.report else None,
+        error=_failure_message(build.error),
+        create_time=timestamp(build.create_time),
+        end_time=timestamp(build.end_time) if build.end_time else None,
+    )
+
+
+def event_message(event: Event) -> operations_pb2.Event:
+    return operations_pb2.Event(
+        sequence=event.sequence,
+        time=timestamp(event.time),
+        state=operations_pb2.State.Value(f"STATE_{event.state}"),
+        progress=_progress_message(event.progress),
+        message=event.message,
+        metrics=event.metrics,
+        error=_failure_message(event.error),
+    )
+
+
+def progress_message(progress: Progress) -> operations_pb2.Progress:
+    return operations_pb2.Progress(**progress.model_dump())
+
+
+def _progress_message(progress: Progress | None) -> operations_pb2.Progress | None:
+    return progress_message(progress) if progress else None
+
+
+def _failure_message(failure: Failure | None) -> Status | None:
+    if failure is None:
+        return None
+    return status_of(ERRORS.get(failure.code, ServiceError)(failure.reason, failure.message))
+
+
+def _report_message(report: BuildReport) -> builds_pb2.BuildReport:
+    return builds_pb2.BuildReport(
+        engine=ENGINES[report.engine],
+        reason=report.reason,
+        item_count=report.item_count,
+        dba=dba_message(report.dba),
+        trees=report.trees,
+        reduced_dim=report.reduced_dim,
+        curve=[_effort_message(point) for point in report.curve],
+        chosen=_effort_message(report.chosen) if report.chosen else None,
+        recall_target=report.recall_target,
+        probe_count=report.probe_count,
+        size_bytes=report.size_bytes,
+        seconds=report.seconds,
+    )
+
+
+def _effort_message(point: EffortPoint) -> builds_pb2.EffortPoint:
+    return builds_pb2.EffortPoint(
+        search_k=point.search_k,
+        depth=point.depth,
+        recall_at_10=point.recall,
+        recall_at_10_low=point.recall_low,
+        milliseconds=point.milliseconds,
+    )

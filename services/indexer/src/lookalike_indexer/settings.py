@@ -1,0 +1,18 @@
+"""What the indexer can be told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from lookalike_runtime.settings import ServerSettings
+from pydantic import Field
+
+
+class IndexerSettings(ServerSettings):
+    """Settings of the indexer beside those of every server."""
+
+    data: Annotated[Path, Field(description="Data folder; the indexer's part is DIR/indexer.")]
+    threads: Annotated[int, Field(ge=1, le=256, description="Searches and writes that run at once.")] = 8
+    exact_below: Annotated[int, Field(ge=0, description="A build of fewer items answers exactly unless its engine is forced.")] = 1_000
+    expiry_seconds: Annotated[float, Field(gt=0, le=3600, description="Seconds between looks for collections whose time has come.")] = 5.0
