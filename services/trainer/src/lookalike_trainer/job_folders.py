@@ -1,0 +1,101 @@
+"""The folder of each job: what its worker is told, and where it leaves what it made."""
+
+import os
+import shutil
+from pathlib import Path
+
+from lookalike_model.builtin import EFFICIENTNET_LITE0
+from lookalike_model.registry import RegistryError
+from lookalike_runtime.errors import DataLoss
+
+from lookalike_trainer.blobs import BlobStore
+from lookalike_trainer.datasets import Datasets
+from lookalike_trainer.job_records import Job
+from lookalike_trainer.job_spec import ImportSpec, Start, TrainSpec
+from lookalike_trainer.models import Models
+from lookalike_trainer.outcome import BUNDLE
+from lookalike_trainer.training import job as told
+
+JOB = "job.json"
+DEFAULT_START = Start(kind="builtin", name=EFFICIENTNET_LITE0.name)
+
+
+class JobFolders:
+    """Below `root`, a folder per job by its uid."""
+
+    def __init__(self, root: Path, datasets: Datasets, blobs: BlobStore, models: Models) -> None:
+        self._root = root
+        self._datasets = datasets
+        self._blobs = blobs
+        self._models = models
+
+    def path(self, uid: str) -> Path:
+        """The folder of one job."""
+        return self._root / uid
+
+    def prepare(self, job: Job) -> Path:
+        """Make the folder anew, with `job.json` in it, and return it.
+
+        Raises:
+            NotFound: the dataset or the model to start from is gone.
+            DataLoss: the bundle to start from was changed (BUNDLE_DAMAGED).
+        """
+        spec = job.spec
+        document = self._import(job.uid, spec) if isinstance(spec, ImportSpec) else self._train(job.uid, spec)
+        folder = self.path(job.uid)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / JOB).write_text(document.model_dump_json(indent=1), encoding="utf-8")
+        return folder
+
+    def tidy(self, uid: str) -> None:
+        """Remove the bundle, which is in the registry or of no use; what a person may want to read stays."""
+        shutil.rmtree(self.path(uid) / BUNDLE, ignore_errors=True)
+
+    def _train(self, uid: str, spec: TrainSpec) -> told.TrainJob:
+        revision = self._datasets.get(spec.dataset, spec.revision)
+        dataset = told.DatasetReference(
+            name=revision.dataset,
+            revision=revision.number,
+            fingerprint=revision.fingerprint,
+            manifest=os.fspath(self._datasets.manifest_path(revision)),
+            blobs=os.fspath(self._blobs.root),
+        )
+        return told.TrainJob(
+            kind="train",
+            uid=uid,
+            model=spec.model,
+            dataset=dataset,
+            recipe=spec.recipe or None,
+            overrides=spec.overrides,
+            init=self._init(spec.start or DEFAULT_START),
+            seed=spec.seed,
+        )
+
+    def _import(self, uid: str, spec: ImportSpec) -> told.ImportJob:
+        start = spec.start
+        return told.ImportJob(
+            kind="import",
+            uid=uid,
+            model=spec.model,
+            network=None if start.kind == "builtin" else start.name,
+            weights=os.fspath(self._blobs.path(start.sha256)) if start.kind == "weights" else None,
+            builtin=start.name if start.kind == "builtin" else None,
+            overrides={"size": spec.size} if spec.size else {},
+        )
+
+    def _init(self, start: Start) -> told.Start:
+        match start.kind:
+            case "bundle":
+                return told.Start(kind="bundle", path=os.fspath(self._bundle(start)))
+            case "weights":
+                return told.Start(kind="weights", name=start.name, path=os.fspath(self._blobs.path(start.sha256)))
+            case _:
+                return told.Start(kind=start.kind, name=start.name)
+
+    def _bundle(self, start: Start) -> Path:
+        try:
+            return self._models.bundle(start.model, start.version)
+        except RegistryError as error:
+            message = f"models/{start.model}/versions/{start.version} cannot be started from: {error}"
+            raise DataLoss("BUNDLE_DAMAGED", message) from error

@@ -1,0 +1,63 @@
+"""What a job is asked to do, as it is kept with the job."""
+
+from typing import Annotated, Literal
+
+from lookalike_model.records import Record
+from pydantic import Field, TypeAdapter
+
+StartKind = Literal["builtin", "random", "timm", "weights", "bundle"]
+
+
+class Start(Record):
+    """What a job starts from.
+
+    Attributes:
+        name: of built-in weights, or timm's name of the network (`random`, `timm`, `weights`).
+        sha256: of the weights file.
+        model: whose version is started from.
+        version: its number.
+    """
+
+    kind: StartKind
+    name: str = ""
+    sha256: str = ""
+    model: str = ""
+    version: int = 0
+
+
+class TrainSpec(Record):
+    """A training. `revision` is None for the newest, `start` None for the built-in weights, `recipe` empty for the default."""
+
+    kind: Literal["train"] = "train"
+    model: str
+    dataset: str
+    revision: int | None
+    recipe: str
+    overrides: dict[str, str]
+    start: Start | None
+    seed: int
+
+
+class ImportSpec(Record):
+    """An import. `size` is in pixels, 0 for what the network was trained for."""
+
+    kind: Literal["import"] = "import"
+    model: str
+    start: Start
+    size: int
+
+
+JobSpec = TrainSpec | ImportSpec
+_SPEC: TypeAdapter[JobSpec] = TypeAdapter(Annotated[JobSpec, Field(discriminator="kind")])
+
+
+def spec_to_json(spec: JobSpec) -> str:
+    """The spec as canonical JSON: equal specs give equal text."""
+    if isinstance(spec, TrainSpec):
+        spec = spec.model_copy(update={"overrides": dict(sorted(spec.overrides.items()))})
+    return spec.model_dump_json()
+
+
+def spec_from_json(text: str) -> JobSpec:
+    """What `spec_to_json` wrote."""
+    return _SPEC.validate_json(text)

@@ -1,0 +1,105 @@
+"""What a worker left in its folder when it ended: a result, or a reason."""
+
+import signal
+from pathlib import Path
+
+import numpy as np
+from lookalike_model.profile import DbaAdvice
+from lookalike_model.records import Record, first_problems
+from lookalike_retrieval.dba import Weights, dba_weights
+from pydantic import Field, ValidationError, field_validator
+
+from lookalike_trainer.job_records import Failure
+
+RESULT, ERROR, LOG, BUNDLE = "result.json", "error.json", "worker.log", "bundle"
+_MAX_BYTES = 8 << 20
+_LOG_TAIL_BYTES = 8 << 10
+_MAX_WORDS = 2_000
+
+
+class ResultProfile(Record):
+    """A profile of the bundle: its space, and advice about DBA."""
+
+    fingerprint: str = Field(pattern=r"^ls1:[0-9a-f]{64}$")
+    dim: int = Field(ge=1)
+    dba_advice: DbaAdvice | None = None
+
+    @field_validator("dba_advice")
+    @classmethod
+    def _has_a_name(cls, advice: DbaAdvice | None) -> DbaAdvice | None:
+        if advice:
+            weights_kind(advice)
+        return advice
+
+
+class Result(Record):
+    """`result.json`: what the service must know of a bundle."""
+
+    metrics: dict[str, float]
+    profiles: dict[str, ResultProfile] = Field(min_length=1)
+    default_profile: str
+    notes: tuple[str, ...]
+
+
+class _Error(Record):
+    reason: str = Field(pattern=r"^[A-Z][A-Z0-9_]*$")
+    message: str
+
+
+def weights_kind(advice: DbaAdvice) -> Weights:
+    """The name of the weights that are advised; raises ValueError if they have none."""
+    kinds: tuple[Weights, ...] = ("linear", "equal", "rank")
+    advised = advice.weights or dba_weights(advice.k, "equal")
+    for kind in kinds:
+        if len(advised) == advice.k + 1 and np.allclose(dba_weights(advice.k, kind), advised):
+            return kind
+    raise ValueError(f"the weights {advice.weights} for k = {advice.k} are none of {', '.join(kinds)}")
+
+
+def read_outcome(folder: Path, exit_code: int) -> Result | Failure:
+    """What the worker with this folder came to; `exit_code` is as subprocess counts it, negative for a signal."""
+    if exit_code == 0:
+        return _result(folder)
+    try:
+        error = _Error.model_validate_json(_text(folder / ERROR))
+    except (OSError, ValidationError):
+        return _died(folder, exit_code)
+    return Failure(code="FAILED_PRECONDITION", reason=error.reason, message=error.message)
+
+
+def _result(folder: Path) -> Result | Failure:
+    try:
+        result = Result.model_validate_json(_text(folder / RESULT))
+    except OSError as error:
+        problem = f"{RESULT} cannot be read ({error.strerror})"
+    except ValidationError as error:
+        problem = f"{RESULT}: {first_problems(error)}"
+    else:
+        if result.default_profile in result.profiles:
+            return result
+        problem = f"{RESULT}: default_profile {result.default_profile!r} is none of its profiles"
+    return Failure(code="INTERNAL", reason="WORKER_DIED", message=f"the worker ended without a usable result: {problem}")
+
+
+def _died(folder: Path, exit_code: int) -> Failure:
+    how = f"was killed by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"ended with exit status {exit_code}"
+    hint = " (the machine may be out of memory)" if exit_code == -signal.SIGKILL else ""
+    last = last_line(folder / LOG)
+    said = f"; the last line of its log: {last}" if last else "; its log is empty"
+    return Failure(code="INTERNAL", reason="WORKER_DIED", message=f"the worker {how}{hint}{said}")
+
+
+def last_line(path: Path) -> str:
+    """The last line of a file that is not blank; empty if there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LOG_TAIL_BYTES))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip()[:_MAX_WORDS] for line in reversed(lines) if line.strip()), "")
+
+
+def _text(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_MAX_BYTES)

@@ -1,0 +1,151 @@
+"""Runs jobs: a slot per device takes the oldest one, follows its worker, and publishes what it made."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+from lookalike_runtime.errors import ServiceError
+
+from lookalike_trainer.datasets import Datasets
+from lookalike_trainer.job_folders import JobFolders
+from lookalike_trainer.job_records import Failure, Job, State
+from lookalike_trainer.job_spec import TrainSpec
+from lookalike_trainer.jobs import Jobs
+from lookalike_trainer.models import Making, Models, Origin
+from lookalike_trainer.outcome import BUNDLE, Result, read_outcome
+from lookalike_trainer.worker_process import WORKER_COMMAND, WorkerProcess, end_orphans
+from lookalike_trainer.worker_reports import EVENTS, ReportTail
+
+log = structlog.get_logger()
+
+MAX_RERUNS = 2
+POLL_SECONDS = 0.2
+_RETRY_SECONDS = 5.0
+
+
+class Runner:
+    """The slots of one server. A job that the server does not survive runs again from its beginning, at most `MAX_RERUNS` times."""
+
+    def __init__(
+        self, jobs: Jobs, datasets: Datasets, models: Models, folders: JobFolders, slots: int, command: Sequence[str] = WORKER_COMMAND
+    ) -> None:
+        """`command` and a job's folder make the worker's command line."""
+        self._jobs = jobs
+        self._datasets = datasets
+        self._folders = folders
+        self._models = models
+        self._command = tuple(command)
+        self._slots = slots
+        self._stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Take up what an earlier server left, then take jobs as they come."""
+        await asyncio.to_thread(self._take_up)
+        self._tasks = [asyncio.create_task(self._slot()) for _ in range(self._slots)]
+
+    async def stop(self) -> None:
+        """End the workers; their jobs wait for the next start of the server, which does not count against them."""
+        self._stopping = True
+        self._jobs.changes.notify()
+        await asyncio.gather(*self._tasks)
+
+    def _take_up(self) -> None:
+        for job in self._jobs.running():
+            end_orphans(self._command, self._folders.path(job.uid))
+            if version := self._models.made_by(job.uid):
+                self._succeed(job, version.number, version.result)
+            elif job.cancel_requested:
+                self._jobs.finish(job.uid, State.CANCELLED, message="cancelled")
+            elif job.starts > MAX_RERUNS:
+                message = (
+                    f"the server died {job.starts} times while this job ran: it is not tried again; look whether it needs too much memory"
+                )
+                self._fail(job, Failure(code="INTERNAL", reason="SERVER_DIED", message=message))
+            else:
+                self._jobs.requeue(job.uid, "the server died: the job runs again from its beginning", counted=True)
+
+    async def _slot(self) -> None:
+        with self._jobs.changes.subscription() as changed:
+            while not self._stopping:
+                changed.clear()
+                try:
+                    job = await asyncio.to_thread(self._jobs.claim)
+                    if job is None:
+                        await changed.wait()
+                    else:
+                        await self._run(job)
+                except Exception:
+                    log.exception("slot_failed")
+                    await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _run(self, job: Job) -> None:
+        log.info("job_starts", job=job.uid, start=job.starts)
+        try:
+            folder = await asyncio.to_thread(self._folders.prepare, job)
+            worker = await WorkerProcess.start(self._command, folder)
+            exit_code = await self._follow(job, worker, folder)
+            await asyncio.to_thread(self._conclude, job.uid, folder, exit_code)
+        except ServiceError as error:
+            await asyncio.to_thread(self._fail, job, Failure(code=error.code, reason=error.reason, message=error.message))
+        except OSError as error:
+            log.exception("job_failed", job=job.uid)
+            failure = Failure(code="INTERNAL", reason="STORAGE_FAILED", message=f"the server's storage failed: {error}")
+            await asyncio.to_thread(self._fail, job, failure)
+        await asyncio.to_thread(self._folders.tidy, job.uid)
+        log.info("job_ended", job=job.uid, state=self._jobs.get(job.uid).state)
+
+    async def _follow(self, job: Job, worker: WorkerProcess, folder: Path) -> int | None:
+        """Keep what the worker says until it ends; its exit code, or None if the server stops."""
+        tail = ReportTail(folder / EVENTS)
+        while (exit_code := await worker.wait(POLL_SECONDS)) is None:
+            await asyncio.to_thread(self._keep, job.uid, tail)
+            if self._stopping:
+                await worker.end()
+                return None
+            if (await asyncio.to_thread(self._jobs.get, job.uid)).cancel_requested:
+                exit_code = await worker.end()
+                break
+        await asyncio.to_thread(self._keep, job.uid, tail)
+        return exit_code
+
+    def _keep(self, uid: str, tail: ReportTail) -> None:
+        while reports := tail.read():
+            self._jobs.add_reports(uid, reports)
+
+    def _conclude(self, uid: str, folder: Path, exit_code: int | None) -> None:
+        job = self._jobs.get(uid)
+        if job.cancel_requested:
+            self._jobs.finish(uid, State.CANCELLED, message="cancelled")
+        elif exit_code is None:
+            self._jobs.requeue(uid, "the server stops: the job runs again from its beginning when it is back", counted=False)
+        else:
+            outcome = read_outcome(folder, exit_code)
+            if isinstance(outcome, Failure):
+                self._fail(job, outcome)
+            else:
+                self._publish(job, folder, outcome)
+
+    def _publish(self, job: Job, folder: Path, result: Result) -> None:
+        try:
+            version = self._models.publish(self._making(job), folder / BUNDLE, result)
+        except Exception as error:  # each kind of storage raises its own
+            log.exception("publishing_failed", job=job.uid)
+            message = f"the model could not be published in the registry: {error}"
+            self._fail(job, Failure(code="INTERNAL", reason="PUBLISHING_FAILED", message=message))
+        else:
+            self._succeed(job, version.number, result)
+
+    def _making(self, job: Job) -> Making:
+        spec = job.spec
+        if isinstance(spec, TrainSpec):
+            return Making(job.uid, spec.model, Origin.TRAINED, self._datasets.get(spec.dataset, spec.revision).fingerprint)
+        return Making(job.uid, spec.model, Origin.IMPORTED, "")
+
+    def _succeed(self, job: Job, number: int, result: Result) -> None:
+        message = f"made models/{job.spec.model}/versions/{number}"
+        self._jobs.finish(job.uid, State.SUCCEEDED, message=message, version=number, notes=result.notes, metrics=result.metrics)
+
+    def _fail(self, job: Job, failure: Failure) -> None:
+        self._jobs.finish(job.uid, State.FAILED, message=failure.message, failure=failure)

@@ -1,0 +1,1 @@
+"""Protobuf in and out, one module a service of the protos; nothing is decided here."""

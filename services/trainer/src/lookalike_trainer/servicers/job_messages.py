@@ -1,0 +1,97 @@
+"""Jobs and events as they go over the wire."""
+
+from google.rpc.status_pb2 import Status
+from lookalike_protos.trainer.v1 import jobs_pb2 as pb
+from lookalike_protos.types.v1 import operations_pb2
+from lookalike_runtime.errors import DataLoss, FailedPrecondition, NotFound, ResourceExhausted, ServiceError
+from lookalike_runtime.status import status_of
+
+from lookalike_trainer.job_records import Event, Failure, Job, Progress, State
+from lookalike_trainer.job_spec import ImportSpec, JobSpec, Start, TrainSpec
+from lookalike_trainer.servicers.timestamps import timestamp
+
+
+class _Internal(ServiceError):
+    code = "INTERNAL"
+
+
+_KINDS = {kind.code: kind for kind in (DataLoss, FailedPrecondition, NotFound, ResourceExhausted, _Internal)}
+
+
+def job_message(job: Job) -> pb.Job:
+    """A job as its message."""
+    message = _spec(job.spec)
+    message.name = f"jobs/{job.uid}"
+    message.state = _state(job.state)
+    message.create_time.CopyFrom(timestamp(job.create_time))
+    if job.progress:
+        message.progress.CopyFrom(_progress(job.progress))
+    if job.start_time is not None:
+        message.start_time.CopyFrom(timestamp(job.start_time))
+    if job.end_time is not None:
+        message.end_time.CopyFrom(timestamp(job.end_time))
+    if job.failure:
+        message.error.CopyFrom(_error(job.failure))
+    if job.version is not None:
+        message.model_version = f"models/{job.spec.model}/versions/{job.version}"
+    message.notes.extend(job.notes)
+    return message
+
+
+def event_message(event: Event) -> operations_pb2.Event:
+    """An event as its message."""
+    report = event.report
+    return operations_pb2.Event(
+        sequence=event.sequence,
+        time=timestamp(report.time),
+        state=_state(event.state),
+        progress=_progress(report.progress) if report.progress else None,
+        message=report.message,
+        metrics=report.metrics,
+        error=_error(event.failure) if event.failure else None,
+    )
+
+
+def _spec(spec: JobSpec) -> pb.Job:
+    if isinstance(spec, ImportSpec):
+        made = pb.Job()
+        getattr(made, "import").CopyFrom(pb.ImportSpec(model=spec.model, init=_init(spec.start), size=spec.size))
+        return made
+    return pb.Job(train=_train(spec))
+
+
+def _train(spec: TrainSpec) -> pb.TrainSpec:
+    return pb.TrainSpec(
+        dataset=f"datasets/{spec.dataset}/revisions/{spec.revision}",
+        model=spec.model,
+        recipe=spec.recipe,
+        overrides=spec.overrides,
+        init=_init(spec.start) if spec.start else None,
+        seed=spec.seed,
+    )
+
+
+def _init(start: Start) -> pb.Init:
+    match start.kind:
+        case "builtin":
+            return pb.Init(builtin=start.name)
+        case "random":
+            return pb.Init(random=start.name)
+        case "timm":
+            return pb.Init(timm=start.name)
+        case "weights":
+            return pb.Init(weights=pb.WeightsFile(network=start.name, sha256=start.sha256))
+        case "bundle":
+            return pb.Init(model_version=f"models/{start.model}/versions/{start.version}")
+
+
+def _state(state: State) -> operations_pb2.State.ValueType:
+    return operations_pb2.State.Value(f"STATE_{state}")
+
+
+def _progress(progress: Progress) -> operations_pb2.Progress:
+    return operations_pb2.Progress(stage=progress.stage, done=progress.done, total=progress.total, unit=progress.unit)
+
+
+def _error(failure: Failure) -> Status:
+    return status_of(_KINDS.get(failure.code, _Internal)(failure.reason, failure.message))
