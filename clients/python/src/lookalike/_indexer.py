@@ -1,0 +1,297 @@
+"""The indexer: collections, items, builds, searches and rankings."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import numpy as np
+from lookalike._channel import Channel
+from lookalike._config import Timeouts
+from lookalike._exceptions import WorkFailed, WorkIncomplete
+from lookalike._models import (
+    Alias,
+    Build,
+    BuildSpec,
+    Collection,
+    DbaSpec,
+    DeleteResult,
+    Engine,
+    Event,
+    Hit,
+    Item,
+    Problem,
+    Progress,
+    Ranking,
+    SearchResult,
+    Space,
+    State,
+    UpsertResult,
+)
+from lookalike._pages import pages
+from lookalike._ranking import RankParts
+from lookalike._status import problem_of
+from lookalike._watch import watch
+from lookalike._wire import read, write
+from lookalike_protos.indexer.v1 import (
+    builds_pb2,
+    builds_pb2_grpc,
+    collections_pb2,
+    collections_pb2_grpc,
+    items_pb2,
+    items_pb2_grpc,
+    search_pb2,
+    search_pb2_grpc,
+)
+from lookalike_protos.packing import pack_vectors, rows_per_batch
+from lookalike_protos.types.v1 import dba_pb2, space_pb2
+from numpy.typing import NDArray
+
+_CHUNK_ITEMS = 1000
+_CHUNK_ITEM_BYTES = 8 * 1024 * 1024
+_DELETED_AT_ONCE = 10_000
+
+
+class AsyncIndexer:
+    """Calls of the indexer; `AsyncClient.indexer` is one."""
+
+    def __init__(self, channel: Channel, timeouts: Timeouts) -> None:
+        self._channel = channel
+        self._timeouts = timeouts
+        self._collections = collections_pb2_grpc.CollectionServiceStub(channel.grpc)
+        self._items = items_pb2_grpc.ItemServiceStub(channel.grpc)
+        self._builds = builds_pb2_grpc.BuildServiceStub(channel.grpc)
+        self._search = search_pb2_grpc.SearchServiceStub(channel.grpc)
+
+    async def create_collection(
+        self,
+        collection_id: str,
+        space: Space,
+        *,
+        engine: Engine = Engine.UNSPECIFIED,
+        dba: DbaSpec | None = None,
+        recall_target: float = 0.0,
+        expire_time: datetime | None = None,
+    ) -> Collection:
+        """Make the empty collection `collections/<collection_id>`, which pins the model, version and profile of `space`."""
+        collection = collections_pb2.Collection(
+            space=write(space, space_pb2.Space), engine=collections_pb2.Engine.Value(f"ENGINE_{engine}"), recall_target=recall_target
+        )
+        if dba is not None:
+            collection.dba.CopyFrom(write(dba, dba_pb2.DbaSpec))
+        if expire_time is not None:
+            collection.expire_time.FromDatetime(expire_time)
+        request = collections_pb2.CreateCollectionRequest(collection_id=collection_id, collection=collection)
+        return read(Collection, await self._channel.unary(self._collections.CreateCollection, request, self._timeouts.call))
+
+    async def get_collection(self, name: str) -> Collection:
+        """Look at `collections/C`, where C may be an alias."""
+        request = collections_pb2.GetCollectionRequest(name=name)
+        return read(Collection, await self._channel.unary(self._collections.GetCollection, request, self._timeouts.call))
+
+    async def list_collections(self) -> list[Collection]:
+        """Return all collections by name."""
+        call = partial(self._channel.unary, self._collections.ListCollections, seconds=self._timeouts.call)
+        request = collections_pb2.ListCollectionsRequest()
+        return [read(Collection, each) async for page in pages(call, request) for each in page.collections]
+
+    async def delete_collection(self, name: str, etag: str = "") -> None:
+        """Delete `collections/C` with all it holds; with an `etag` only if it is still the present one."""
+        request = collections_pb2.DeleteCollectionRequest(name=name, etag=etag)
+        await self._channel.unary(self._collections.DeleteCollection, request, self._timeouts.call)
+
+    async def create_alias(self, alias_id: str, collection: str) -> Alias:
+        """Point the new `aliases/<alias_id>` at `collections/C`."""
+        request = collections_pb2.CreateAliasRequest(alias_id=alias_id, alias=collections_pb2.Alias(collection=collection))
+        return read(Alias, await self._channel.unary(self._collections.CreateAlias, request, self._timeouts.call))
+
+    async def update_alias(self, name: str, collection: str, etag: str = "") -> Alias:
+        """Point `aliases/A` at another collection; with an `etag` only if it is still the present one."""
+        request = collections_pb2.UpdateAliasRequest(alias=collections_pb2.Alias(name=name, collection=collection, etag=etag))
+        return read(Alias, await self._channel.unary(self._collections.UpdateAlias, request, self._timeouts.call))
+
+    async def list_aliases(self) -> list[Alias]:
+        """Return all aliases by name."""
+        call = partial(self._channel.unary, self._collections.ListAliases, seconds=self._timeouts.call)
+        return [read(Alias, each) async for page in pages(call, collections_pb2.ListAliasesRequest()) for each in page.aliases]
+
+    async def delete_alias(self, name: str, etag: str = "") -> None:
+        """Delete `aliases/A`; the collection stays."""
+        request = collections_pb2.DeleteAliasRequest(name=name, etag=etag)
+        await self._channel.unary(self._collections.DeleteAlias, request, self._timeouts.call)
+
+    async def upsert_items(self, collection: str, items: Sequence[Item], vectors: NDArray[np.floating[Any]], space: Space) -> UpsertResult:
+        """Insert or replace `items`, whose `vectors` [items, dim] are of `space`; answers once they are on the server's disk.
+
+        Ids must differ. Items that the server refuses are in the result's `failures`; the others are kept.
+        """
+        chunks = list(_chunks(items, space.dim))
+        proto_space = write(space, space_pb2.Space)
+
+        async def requests() -> AsyncIterator[items_pb2.UpsertItemsRequest]:
+            yield items_pb2.UpsertItemsRequest(collection=collection)
+            for part in chunks:
+                chunk = items_pb2.UpsertChunk(
+                    items=[write(item, items_pb2.Item) for item in items[part]], vectors=pack_vectors(vectors[part], proto_space)
+                )
+                yield items_pb2.UpsertItemsRequest(chunk=chunk)
+
+        kept, failures, answer = 0, dict[str, Problem](), items_pb2.UpsertItemsResponse()
+        answered = iter(chunks)
+        async for answer in self._channel.stream(self._items.UpsertItems, requests(), lambda: self._timeouts.upsert):
+            part = next(answered)
+            kept += answer.kept_count
+            failures.update({items[part][failure.index].id: problem_of(failure.error) for failure in answer.failures})
+        if next(answered, None) is not None:
+            raise WorkIncomplete(f"the indexer acknowledged {kept} of {len(items)} items and ended the call: try again")
+        return UpsertResult(answer.collection, answer.revision, kept, failures)
+
+    async def get_items(self, collection: str, ids: Sequence[str], *, thumbnails: bool = False) -> list[Item]:
+        """Return the items of `ids` that are there, in their order."""
+        view = items_pb2.ITEM_VIEW_THUMBNAIL if thumbnails else items_pb2.ITEM_VIEW_BASIC
+        found: list[Item] = []
+        for start in range(0, len(ids), 250):
+            request = items_pb2.BatchGetItemsRequest(collection=collection, ids=ids[start : start + 250], view=view)
+            answer = await self._channel.unary(self._items.BatchGetItems, request, self._timeouts.call)
+            found.extend(read(Item, item) for item in answer.items)
+        return found
+
+    async def list_items(self, collection: str) -> list[Item]:
+        """Return all items by id, without thumbnails and vectors."""
+        call = partial(self._channel.unary, self._items.ListItems, seconds=self._timeouts.call)
+        request = items_pb2.ListItemsRequest(collection=collection)
+        return [read(Item, each) async for page in pages(call, request) for each in page.items]
+
+    async def delete_items(self, collection: str, ids: Sequence[str]) -> int:
+        """Delete items; returns how many were there. No search finds them any more."""
+        deleted = 0
+        for start in range(0, len(ids), _DELETED_AT_ONCE):
+            request = items_pb2.DeleteItemsRequest(collection=collection, ids=ids[start : start + _DELETED_AT_ONCE])
+            answer = await self._channel.unary(self._items.DeleteItems, request, self._timeouts.upsert)
+            deleted += read(DeleteResult, answer).deleted_count
+        return deleted
+
+    async def create_build(self, collection: str, spec: BuildSpec | None = None, request_id: str | None = None) -> Build:
+        """Queue a build of all items up to now. With a `request_id` of your own the call may be repeated."""
+        request = builds_pb2.CreateBuildRequest(
+            collection=collection, spec=write(spec or BuildSpec(), builds_pb2.BuildSpec), request_id=request_id or str(uuid.uuid4())
+        )
+        return read(Build, await self._channel.unary(self._builds.CreateBuild, request, self._timeouts.call))
+
+    async def get_build(self, name: str) -> Build:
+        """Look at `collections/C/builds/B`."""
+        return read(Build, await self._channel.unary(self._builds.GetBuild, builds_pb2.GetBuildRequest(name=name), self._timeouts.call))
+
+    async def list_builds(self, collection: str) -> list[Build]:
+        """Return the builds of `collections/C`, newest first."""
+        call = partial(self._channel.unary, self._builds.ListBuilds, seconds=self._timeouts.call)
+        return [read(Build, each) async for page in pages(call, builds_pb2.ListBuildsRequest(parent=collection)) for each in page.builds]
+
+    async def cancel_build(self, name: str) -> Build:
+        """Ask `collections/C/builds/B` to end; nothing of it is left."""
+        request = builds_pb2.CancelBuildRequest(name=name)
+        return read(Build, await self._channel.unary(self._builds.CancelBuild, request, self._timeouts.call))
+
+    def watch_build(self, name: str, after_sequence: int = 0) -> AsyncIterator[Event]:
+        """Yield the events of `collections/C/builds/B` after a number, then each new one, to the last."""
+        request = builds_pb2.WatchBuildRequest(name=name, after_sequence=after_sequence)
+        return watch(self._channel, self._builds.WatchBuild, request, self._timeouts.silence)
+
+    async def wait_for_build(self, name: str, on_event: Callable[[Event], None] | None = None) -> Build:
+        """Return the build `name` once it has succeeded; raises WorkFailed if it ends otherwise."""
+        async for event in self.watch_build(name):
+            if on_event:
+                on_event(event)
+        build = await self.get_build(name)
+        if build.state is not State.SUCCEEDED:
+            why = build.error.message if build.error else f"it is {build.state.lower()}"
+            reason = build.error.reason if build.error else build.state
+            raise WorkFailed(f"{name} came to nothing: {why}", reason=reason, metadata={"name": name})
+        return build
+
+    async def activate_build(self, name: str) -> Build:
+        """Let an earlier build answer searches again."""
+        request = builds_pb2.ActivateBuildRequest(name=name)
+        return read(Build, await self._channel.unary(self._builds.ActivateBuild, request, self._timeouts.call))
+
+    async def search(
+        self,
+        collection: str,
+        queries: NDArray[np.floating[Any]],
+        space: Space,
+        k: int = 10,
+        *,
+        exact: bool = False,
+        search_k: int | None = None,
+        thumbnails: bool = False,
+        min_revision: int = 0,
+    ) -> SearchResult:
+        """Find the `k` nearest items, 1 to 1,000, of each of 1 to 256 `queries` [n, dim] of `space`.
+
+        `exact` compares every vector; `search_k` sets Annoy's effort; with neither the build's own effort is used.
+        """
+        request = search_pb2.SearchRequest(
+            collection=collection,
+            queries=pack_vectors(queries, write(space, space_pb2.Space)),
+            k=k,
+            view=items_pb2.ITEM_VIEW_THUMBNAIL if thumbnails else items_pb2.ITEM_VIEW_BASIC,
+            min_revision=min_revision,
+        )
+        if exact:
+            request.exact = True
+        elif search_k is not None:
+            request.search_k = search_k
+        answer = await self._channel.unary(self._search.Search, request, self._timeouts.call)
+        items = [read(Item, item) for item in answer.items]
+        hits = tuple(
+            tuple(Hit(items[place], score, fresh) for place, score, fresh in zip(each.item_indices, each.scores, each.fresh, strict=True))
+            for each in answer.hits
+        )
+        return SearchResult(hits, answer.collection, answer.revision, answer.build, answer.exact, answer.search_k, answer.seconds)
+
+    async def rank(
+        self,
+        query_collection: str,
+        reference_collection: str,
+        k: int = 1000,
+        *,
+        query_dba: DbaSpec | None = None,
+        reference_dba: DbaSpec | None = None,
+        exclude_same_id: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Ranking:
+        """Rank all references for every query, exactly; keeps the best `k`, 1 to 1,000.
+
+        Raises WorkIncomplete if the server's answer lacks a part.
+        """
+        request = search_pb2.RankRequest(
+            query_collection=query_collection, reference_collection=reference_collection, k=k, exclude_same_id=exclude_same_id
+        )
+        if query_dba is not None:
+            request.query_dba.CopyFrom(write(query_dba, dba_pb2.DbaSpec))
+        if reference_dba is not None:
+            request.reference_dba.CopyFrom(write(reference_dba, dba_pb2.DbaSpec))
+        parts = RankParts()
+        async for message in self._channel.stream(self._search.Rank, request, lambda: self._timeouts.silence):
+            if message.WhichOneof("message") == "progress":
+                if progress:
+                    progress(read(Progress, message.progress))
+            else:
+                parts.add(message)
+        return parts.ranking()
+
+
+def _chunks(items: Sequence[Item], dim: int) -> Iterator[slice]:
+    """Yield slices of `items` that fit into a message each."""
+    most = min(_CHUNK_ITEMS, rows_per_batch(dim))
+    start, size = 0, 0
+    for place, item in enumerate(items):
+        if place > start and (place - start == most or size + len(item.thumbnail) > _CHUNK_ITEM_BYTES):
+            yield slice(start, place)
+            start, size = place, 0
+        size += len(item.thumbnail)
+    if start < len(items):
+        yield slice(start, len(items))

@@ -1,0 +1,431 @@
+"""What the servers tell and are told, as plain values. Fields mean what the protos of the same names say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from lookalike._exceptions import Violation
+from numpy.typing import NDArray
+
+
+class State(StrEnum):
+    """Where a job or a build stands."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
+
+
+class Metric(StrEnum):
+    UNSPECIFIED = "UNSPECIFIED"
+    COSINE = "COSINE"
+
+
+class DbaWeights(StrEnum):
+    """How much each neighbour counts; UNSPECIFIED means LINEAR."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    EQUAL = "EQUAL"
+    LINEAR = "LINEAR"
+    RANK = "RANK"
+
+
+class Origin(StrEnum):
+    """How a model version came to be."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    TRAINED = "TRAINED"
+    IMPORTED = "IMPORTED"
+
+
+class Engine(StrEnum):
+    """What answers searches of a collection; UNSPECIFIED means ANNOY."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    ANNOY = "ANNOY"
+    EXACT = "EXACT"
+
+
+class ServingState(StrEnum):
+    """Where a model version stands on an embedder."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    UNLOADED = "UNLOADED"
+    LOADING = "LOADING"
+    READY = "READY"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An error of one picture, item, job or build: the same fields as `LookalikeError` has."""
+
+    code: str
+    reason: str
+    message: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    violations: tuple[Violation, ...] = ()
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True)
+class Space:
+    """The identity of an embedding: vectors may be compared only if the fingerprints are equal."""
+
+    fingerprint: str
+    model: str
+    version: int
+    profile: str
+    dim: int
+    metric: Metric = Metric.COSINE
+
+    @property
+    def model_version(self) -> str:
+        """`models/M/versions/V` that gives vectors of this space."""
+        return f"models/{self.model}/versions/{self.version}"
+
+
+@dataclass(frozen=True)
+class DbaSpec:
+    """Database-side augmentation with `k` neighbours besides the item itself, 0 to 100; 0 is off."""
+
+    k: int
+    weights: DbaWeights = DbaWeights.LINEAR
+
+
+@dataclass(frozen=True)
+class Progress:
+    stage: str
+    done: int
+    total: int
+    unit: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened to a job or a build; numbered from 1 without gaps."""
+
+    sequence: int
+    time: datetime
+    state: State
+    progress: Progress | None
+    message: str
+    metrics: Mapping[str, float]
+    error: Problem | None
+
+
+@dataclass(frozen=True)
+class ManifestEntry:
+    """One picture of a dataset; `sha256` has 64 hexadecimal digits."""
+
+    path: str
+    label: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class DatasetRevision:
+    name: str
+    fingerprint: str
+    picture_count: int
+    class_count: int
+    single_picture_class_count: int
+    size_bytes: int
+    create_time: datetime
+
+
+@dataclass(frozen=True)
+class Dataset:
+    name: str
+    latest: DatasetRevision
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    network: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Init:
+    """What training or an import starts from: exactly one of the fields."""
+
+    builtin: str | None = None
+    random: str | None = None
+    timm: str | None = None
+    weights: WeightsFile | None = None
+    model_version: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    dataset: str
+    model: str
+    recipe: str = ""
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    init: Init | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ImportSpec:
+    model: str
+    init: Init
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    name: str
+    train: TrainSpec | None
+    import_: ImportSpec | None
+    state: State
+    progress: Progress | None
+    create_time: datetime
+    start_time: datetime | None
+    end_time: datetime | None
+    error: Problem | None
+    model_version: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ModelProfile:
+    space: Space
+    dba_advice: DbaSpec | None
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    name: str
+    profiles: Mapping[str, ModelProfile]
+    default_profile: str
+    metrics: Mapping[str, float]
+    origin: Origin
+    dataset_fingerprint: str
+    create_time: datetime
+    size_bytes: int
+    notes: tuple[str, ...]
+    job: str
+
+
+@dataclass(frozen=True)
+class Model:
+    name: str
+    latest: ModelVersion
+    version_count: int
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    name: str
+    state: ServingState
+    spaces: Mapping[str, Space]
+    default_profile: str
+    error: Problem | None
+    golden_error: float
+    device: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    decode_seconds: float
+    queue_seconds: float
+    device_seconds: float
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Target:
+    """What to embed with: `models/M/versions/V` or `models/M`, and the space that it must give."""
+
+    model: str
+    profile: str = ""
+    expected_space: Space | None = None
+
+    @classmethod
+    def of(cls, space: Space) -> Target:
+        """What gives vectors of `space`, checked by the server before it decodes anything."""
+        return cls(space.model_version, space.profile, space)
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """The answer to a few pictures.
+
+    vectors: float32 [rows, dim]. results: for each picture its row of `vectors`, or why it has none.
+    """
+
+    vectors: NDArray[np.float32]
+    space: Space
+    results: tuple[int | Problem, ...]
+    model_version: str
+    cost: Cost
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """A picture of a stream: `key` is the caller's; `vector` is float32 [dim], or None with the `problem` that it has."""
+
+    key: Any
+    vector: NDArray[np.float32] | None
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True)
+class Collection:
+    name: str
+    uid: str
+    space: Space
+    engine: Engine
+    dba: DbaSpec | None
+    recall_target: float
+    revision: int
+    item_count: int
+    fresh_item_count: int
+    active_build: str
+    create_time: datetime
+    expire_time: datetime | None
+    etag: str
+
+
+@dataclass(frozen=True)
+class Alias:
+    name: str
+    collection: str
+    etag: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that can be found. `revision` and the times are the server's."""
+
+    id: str
+    label: str = ""
+    uri: str = ""
+    thumbnail: bytes = b""
+    content_sha256: bytes = b""
+    payload: Mapping[str, Any] | None = None
+    revision: int = 0
+    create_time: datetime | None = None
+    update_time: datetime | None = None
+
+
+@dataclass(frozen=True)
+class UpsertResult:
+    """What became of an upsert; `failures` maps ids that were refused to why."""
+
+    collection: str
+    revision: int
+    kept_count: int
+    failures: Mapping[str, Problem]
+
+
+@dataclass(frozen=True)
+class DeleteResult:
+    revision: int
+    deleted_count: int
+    collection: str
+
+
+@dataclass(frozen=True)
+class Hit:
+    """`score` is the cosine of the query with the vector served; `fresh` items are newer than the build, and not yet augmented."""
+
+    item: Item
+    score: float
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """`hits` holds those of each query, best first."""
+
+    hits: tuple[tuple[Hit, ...], ...]
+    collection: str
+    revision: int
+    build: str
+    exact: bool
+    search_k: int
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Every query's best references, best first.
+
+    indices: uint32 [queries, width], places in `reference_ids`. scores: float32 of the same shape, cosines.
+    """
+
+    query_ids: tuple[str, ...]
+    reference_ids: tuple[str, ...]
+    indices: NDArray[np.uint32]
+    scores: NDArray[np.float32]
+    query_collection: str
+    query_revision: int
+    reference_collection: str
+    reference_revision: int
+
+
+@dataclass(frozen=True)
+class BuildSpec:
+    """How to build; what is left out is the server's choice."""
+
+    dba: DbaSpec | None = None
+    trees: int = 0
+    reduced_dim: int = 0
+    force_engine: bool = False
+
+
+@dataclass(frozen=True)
+class EffortPoint:
+    search_k: int
+    depth: int
+    recall_at_10: float
+    recall_at_10_low: float
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    engine: Engine
+    reason: str
+    item_count: int
+    dba: DbaSpec | None
+    trees: int
+    reduced_dim: int
+    curve: tuple[EffortPoint, ...]
+    chosen: EffortPoint | None
+    recall_target: float
+    probe_count: int
+    size_bytes: int
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Build:
+    name: str
+    spec: BuildSpec | None
+    state: State
+    progress: Progress | None
+    active: bool
+    revision: int
+    report: BuildReport | None
+    error: Problem | None
+    create_time: datetime
+    end_time: datetime | None

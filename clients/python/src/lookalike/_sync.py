@@ -1,0 +1,206 @@
+"""The synchronous client: the asynchronous one on an event loop in a thread of its own, method by method."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+
+from lookalike._client import AsyncClient
+from lookalike._config import DEFAULT_TIMEOUTS, Servers, Timeouts
+from lookalike._embedder import AsyncEmbedder
+from lookalike._indexer import AsyncIndexer
+from lookalike._trainer import AsyncTrainer
+
+A = TypeVar("A")
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class LoopThread:
+    """An event loop that runs in a thread until `close`."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="lookalike", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what `work` returns; an exception here, such as Ctrl-C, cancels it."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def iterate(self, values: AsyncIterator[T]) -> Iterator[T]:
+        """Yield what `values` yields; leaving early ends it."""
+
+        async def following() -> tuple[T] | None:
+            try:
+                return (await anext(values),)
+            except StopAsyncIteration:
+                return None
+
+        async def end() -> None:
+            if hasattr(values, "aclose"):
+                await values.aclose()
+
+        try:
+            while (following_value := self.run(following())) is not None:
+                yield following_value[0]
+        finally:
+            self.run(end())
+
+    def close(self) -> None:
+        """End the loop and its thread."""
+        if self._loop.is_closed():
+            return
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class _Blocking(Generic[A]):
+    """An object whose methods wait for those of an asynchronous one."""
+
+    def __init__(self, asynchronous: A, loop: LoopThread) -> None:
+        self._asynchronous = asynchronous
+        self._loop = loop
+
+
+def _waiting(method: Callable[Concatenate[A, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[_Blocking[A], P], T]:
+    @functools.wraps(method)
+    def call(self: _Blocking[A], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._loop.run(method(self._asynchronous, *args, **kwargs))
+
+    return call
+
+
+def _iterating(method: Callable[Concatenate[A, P], AsyncIterator[T]]) -> Callable[Concatenate[_Blocking[A], P], Iterator[T]]:
+    @functools.wraps(method)
+    def call(self: _Blocking[A], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        async def started() -> AsyncIterator[T]:
+            return method(self._asynchronous, *args, **kwargs)
+
+        return self._loop.iterate(self._loop.run(started()))
+
+    return call
+
+
+class Trainer(_Blocking[AsyncTrainer]):
+    """Datasets, jobs and models."""
+
+    find_missing_blobs = _waiting(AsyncTrainer.find_missing_blobs)
+    upload_files = _waiting(AsyncTrainer.upload_files)
+    commit_revision = _waiting(AsyncTrainer.commit_revision)
+    import_revision = _waiting(AsyncTrainer.import_revision)
+    get_revision = _waiting(AsyncTrainer.get_revision)
+    list_datasets = _waiting(AsyncTrainer.list_datasets)
+    delete_dataset = _waiting(AsyncTrainer.delete_dataset)
+    create_job = _waiting(AsyncTrainer.create_job)
+    get_job = _waiting(AsyncTrainer.get_job)
+    list_jobs = _waiting(AsyncTrainer.list_jobs)
+    cancel_job = _waiting(AsyncTrainer.cancel_job)
+    watch_job = _iterating(AsyncTrainer.watch_job)
+    wait_for_job = _waiting(AsyncTrainer.wait_for_job)
+    list_models = _waiting(AsyncTrainer.list_models)
+    get_model_version = _waiting(AsyncTrainer.get_model_version)
+    list_model_versions = _waiting(AsyncTrainer.list_model_versions)
+    delete_model = _waiting(AsyncTrainer.delete_model)
+
+
+class Embedder(_Blocking[AsyncEmbedder]):
+    """Pictures to vectors."""
+
+    embed = _waiting(AsyncEmbedder.embed)
+    embed_stream = _iterating(AsyncEmbedder.embed_stream)
+    list_served_models = _waiting(AsyncEmbedder.list_served_models)
+    get_served_model = _waiting(AsyncEmbedder.get_served_model)
+    load_model = _waiting(AsyncEmbedder.load_model)
+    unload_model = _waiting(AsyncEmbedder.unload_model)
+
+
+class Indexer(_Blocking[AsyncIndexer]):
+    """Collections, searches and rankings."""
+
+    create_collection = _waiting(AsyncIndexer.create_collection)
+    get_collection = _waiting(AsyncIndexer.get_collection)
+    list_collections = _waiting(AsyncIndexer.list_collections)
+    delete_collection = _waiting(AsyncIndexer.delete_collection)
+    create_alias = _waiting(AsyncIndexer.create_alias)
+    update_alias = _waiting(AsyncIndexer.update_alias)
+    list_aliases = _waiting(AsyncIndexer.list_aliases)
+    delete_alias = _waiting(AsyncIndexer.delete_alias)
+    upsert_items = _waiting(AsyncIndexer.upsert_items)
+    get_items = _waiting(AsyncIndexer.get_items)
+    list_items = _waiting(AsyncIndexer.list_items)
+    delete_items = _waiting(AsyncIndexer.delete_items)
+    create_build = _waiting(AsyncIndexer.create_build)
+    get_build = _waiting(AsyncIndexer.get_build)
+    list_builds = _waiting(AsyncIndexer.list_builds)
+    cancel_build = _waiting(AsyncIndexer.cancel_build)
+    watch_build = _iterating(AsyncIndexer.watch_build)
+    wait_for_build = _waiting(AsyncIndexer.wait_for_build)
+    activate_build = _waiting(AsyncIndexer.activate_build)
+    search = _waiting(AsyncIndexer.search)
+    rank = _waiting(AsyncIndexer.rank)
+
+
+class Client:
+    """The three servers, for programs without an event loop.
+
+    ```python
+    with lookalike.Client() as client:
+        models = client.trainer.list_models()
+        hits = client.run(lookalike.workflows.search(client.asynchronous, "shoe.jpg", "shoes"))
+    ```
+    """
+
+    def __init__(self, servers: Servers | None = None, *, token: str | None = None, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> None:
+        """As `AsyncClient`."""
+        self._loop = LoopThread()
+        self.asynchronous = AsyncClient(servers, token=token, timeouts=timeouts)
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        """Datasets, jobs and models."""
+        return self._loop.run(self._wrapped(Trainer, "trainer"))
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """Pictures to vectors."""
+        return self._loop.run(self._wrapped(Embedder, "embedder"))
+
+    @cached_property
+    def indexer(self) -> Indexer:
+        """Collections, searches and rankings."""
+        return self._loop.run(self._wrapped(Indexer, "indexer"))
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for a workflow that was given `asynchronous`."""
+        return self._loop.run(work)
+
+    def health(self, service: str, seconds: float = 5.0) -> bool:
+        """As `AsyncClient.health`."""
+        return self._loop.run(self.asynchronous.health(service, seconds))
+
+    def close(self) -> None:
+        """End the calls under way, the connections and the thread."""
+        self._loop.run(self.asynchronous.close())
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    async def _wrapped(self, kind: Callable[[Any, LoopThread], T], service: str) -> T:
+        # A channel belongs to the loop that it was made in.
+        return kind(getattr(self.asynchronous, service), self._loop)

@@ -1,0 +1,48 @@
+"""`lookalike jobs`: what the trainer is doing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lookalike._models import Job
+from lookalike._names import resource_name
+from lookalike.cli._app import jobs
+from lookalike.cli._session import Session, command, table
+from lookalike.cli.train import describe, wait_for_model
+
+_Job = Annotated[str, typer.Argument(metavar="JOB", help="Job, such as jobs/J or J.", show_default=False)]
+
+
+@command(jobs, "list", "lookalike jobs list")
+async def list_(session: Session) -> None:
+    """List jobs, newest first."""
+    found = await session.client.trainer.list_jobs()
+    shown = table("job", "what", "state", "progress", "queued", "made")
+    for job in found:
+        progress = f"{job.progress.stage} {job.progress.done}/{job.progress.total}" if job.progress and not job.state.ended else ""
+        queued = f"{job.create_time:%Y-%m-%d %H:%M}"
+        shown.add_row(job.name.removeprefix("jobs/"), _what(job), job.state.lower(), progress, queued, job.model_version)
+    session.answer({"jobs": found}, shown if found else "no jobs yet")
+
+
+@command(jobs, "watch", "lookalike jobs watch 3")
+async def watch(session: Session, job: _Job) -> None:
+    """Show a job's progress to its end. Ctrl-C leaves it running."""
+    version = await wait_for_model(session, resource_name("jobs", job))
+    session.answer(version, *describe(version))
+
+
+@command(jobs, "cancel", "lookalike jobs cancel 3")
+async def cancel(session: Session, job: _Job) -> None:
+    """Ask a job to end. A job that has ended stays as it is."""
+    found = await session.client.trainer.cancel_job(resource_name("jobs", job))
+    ended = found.state.ended
+    session.answer(found, f"{found.name} {'has ended' if ended else 'was asked to end'}: {found.state.lower()}")
+
+
+def _what(job: Job) -> str:
+    if job.train:
+        return f"train {job.train.model} on {job.train.dataset.removeprefix('datasets/')}"
+    return f"import {job.import_.model}" if job.import_ else ""

@@ -1,0 +1,81 @@
+"""`lookalike train`: a model from a dataset."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lookalike import workflows
+from lookalike._exceptions import InputError
+from lookalike._models import ModelVersion
+from lookalike.cli._app import LEARN, app
+from lookalike.cli._session import Session, command
+
+
+@command(
+    app,
+    "train",
+    "lookalike train shoes --model shoes",
+    "lookalike train shoes --model shoes --set loop.epochs=3",
+    "lookalike train shoes --model shoes --recipe triplet --init model:shoes",
+    "lookalike train shoes --model shoes --init weights:resnet50=./resnet50.safetensors",
+    panel=LEARN,
+)
+async def train(
+    session: Session,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Dataset, or datasets/D/revisions/R.", show_default=False)],
+    model: Annotated[str, typer.Option("--model", help="Model that gets a new version.", show_default=False)],
+    recipe: Annotated[str, typer.Option("--recipe", help="Name of a recipe. Default: the trainer's.", show_default=False)] = "",
+    init: Annotated[
+        str | None,
+        typer.Option("--init", help=f"What to start from: {workflows.INIT_FORMS}. Default: the recipe's.", show_default=False),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; repeatable.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="All randomness follows from it.")] = 0,
+) -> None:
+    """Train a new version of a model and wait for it, showing loss and held-out mAP of each epoch.
+
+    Without options this is a good default for any folder of pictures. Ctrl-C leaves the training running and says how to watch it and how
+    to cancel it.
+    """
+    job = await workflows.start_training(
+        session.client, name, model, recipe=recipe, init=init, overrides=_overrides(settings or []), seed=seed
+    )
+    session.note(f"{job.name} was queued")
+    version = await wait_for_model(session, job.name)
+    session.answer(version, *describe(version))
+
+
+async def wait_for_model(session: Session, job: str) -> ModelVersion:
+    """Show `jobs/J` to its end and return the version that it made; Ctrl-C leaves it running."""
+    number = job.removeprefix("jobs/")
+    session.if_interrupted = f"{job} goes on; watch it: lookalike jobs watch {number}; cancel it: lookalike jobs cancel {number}"
+    done = await session.client.trainer.wait_for_job(job, session.observer.event)
+    for note in done.notes:
+        session.note(note)
+    return await session.client.trainer.get_model_version(done.model_version)
+
+
+def describe(version: ModelVersion) -> list[str]:
+    """Return lines that say what a version is and how good."""
+    metrics = version.metrics
+    lines = [f"{version.name} ({version.origin.lower()}, profiles: {', '.join(sorted(version.profiles))})"]
+    if "heldout_map" in metrics:
+        low, high = metrics.get("heldout_map_low"), metrics.get("heldout_map_high")
+        interval = f" (95 % interval {low:.3f} – {high:.3f})" if low is not None and high is not None else ""
+        lines.append(f"mAP on classes held out of training: {metrics['heldout_map']:.3f}{interval}")
+    return [*lines, *version.notes]
+
+
+def _overrides(settings: list[str]) -> dict[str, str]:
+    overrides: dict[str, str] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set {setting!r}: write KEY=VALUE, such as loop.epochs=3", reason="BAD_SETTING")
+        overrides[key.strip()] = value.strip()
+    return overrides

@@ -1,0 +1,46 @@
+"""Short functions over the three services: what the command does, for programs.
+
+Each takes an AsyncClient; with the synchronous client: `client.run(workflows.search(client.asynchronous, …))`.
+"""
+
+from lookalike.workflows._dba import DbaChoice, choose_dba, choose_query_dba
+from lookalike.workflows._ingest import Ingested, ingest
+from lookalike.workflows._model import ChosenModel, choose_model, wait_until_served, zero_shot_model
+from lookalike.workflows._observer import Observer
+from lookalike.workflows._report import per_query_document, report_document, write_report
+from lookalike.workflows.evaluate import Evaluation, evaluate
+from lookalike.workflows.index import Indexed, index
+from lookalike.workflows.push import Pushed, push
+from lookalike.workflows.search import Found, search
+from lookalike.workflows.submit import Submitted, submit
+from lookalike.workflows.train import INIT_FORMS, start_import, start_training, upload_weights
+
+__all__ = [
+    "INIT_FORMS",
+    "ChosenModel",
+    "DbaChoice",
+    "Evaluation",
+    "Found",
+    "Indexed",
+    "Ingested",
+    "Observer",
+    "Pushed",
+    "Submitted",
+    "choose_dba",
+    "choose_model",
+    "choose_query_dba",
+    "evaluate",
+    "index",
+    "ingest",
+    "per_query_document",
+    "push",
+    "report_document",
+    "search",
+    "start_import",
+    "start_training",
+    "submit",
+    "upload_weights",
+    "wait_until_served",
+    "write_report",
+    "zero_shot_model",
+]

@@ -1,0 +1,149 @@
+"""From a folder of pictures to a searchable collection."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from lookalike._client import AsyncClient
+from lookalike._exceptions import AlreadyExists, FailedPrecondition, NotFound, SpaceMismatch
+from lookalike._folders import LeftOut, scan
+from lookalike._models import Build, BuildSpec, Collection, DbaSpec, Engine
+from lookalike._names import numbered_name, resource_id
+from lookalike.workflows._dba import DbaChoice, choose_dba
+from lookalike.workflows._ingest import ingest
+from lookalike.workflows._model import choose_model
+from lookalike.workflows._observer import SILENT, Observer
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What indexing a folder came to.
+
+    model: `models/M/versions/V` that the collection pins; model_why: why that one.
+    left_out: files that are no pictures or could not be read. gone: items whose picture is in the folder no more; they are left alone.
+    dba_source: `given`, `profile`, `default`, or `collection` where an earlier run decided. build: None if nothing had to be built.
+    """
+
+    collection: Collection
+    created: bool
+    model: str
+    model_why: str
+    embedded_count: int
+    unchanged_count: int
+    left_out: tuple[LeftOut, ...]
+    hidden_count: int
+    gone: tuple[str, ...]
+    dba_source: str
+    build: Build | None
+
+
+async def index(
+    client: AsyncClient,
+    folder: Path,
+    collection: str,
+    *,
+    model: str | None = None,
+    dba: int | None = None,
+    engine: Engine | None = None,
+    force_engine: bool = False,
+    observer: Observer = SILENT,
+) -> Indexed:
+    """Embed what is new or changed in `folder`, write it into `collection`, and build.
+
+    A collection that is not there is made: for `model`, else the newest trained model, else the built-in zero-shot one; `engine` and, as
+    default of its builds, DBA are fixed then. One that is there is embedded with what it pins; another `model` or `engine` is an error.
+    `force_engine` uses the engine's index even where exact search would be chosen.
+    """
+    name = resource_id("collections", collection)
+    listing = await asyncio.to_thread(scan, folder)
+    try:
+        there = await client.indexer.get_collection(f"collections/{name}")
+        why = "pinned by the collection"
+        choice = choose_dba(dba, None) if dba is not None else DbaChoice(there.dba, "collection")
+        created = False
+        await _check_pinned(client, there, model, engine)
+    except NotFound as error:
+        if error.reason != "COLLECTION_NOT_FOUND":
+            raise
+        there, why, choice = await _create(client, name, model, dba, engine, observer)
+        created = True
+    observer.say(f"embedding with {there.space.model_version}, {why}")
+    ingested = await ingest(client, listing, there, observer, thumbnails=True)
+    build = await _build(client, there.name, choice, force_engine, observer)
+    return Indexed(
+        collection=await client.indexer.get_collection(there.name),
+        created=created,
+        model=there.space.model_version,
+        model_why=why,
+        embedded_count=ingested.embedded_count,
+        unchanged_count=ingested.unchanged_count,
+        left_out=(*listing.left_out, *ingested.failed),
+        hidden_count=listing.hidden_count,
+        gone=ingested.gone,
+        dba_source=choice.source,
+        build=build,
+    )
+
+
+async def _create(
+    client: AsyncClient, name: str, model: str | None, dba: int | None, engine: Engine | None, observer: Observer
+) -> tuple[Collection, str, DbaChoice]:
+    chosen = await choose_model(client, model, observer)
+    choice = choose_dba(dba, chosen.profile.dba_advice)
+    try:
+        made = await client.indexer.create_collection(name, chosen.space, engine=engine or Engine.ANNOY, dba=choice.spec)
+    except AlreadyExists:  # somebody was faster: theirs is as good if it is of the same space
+        made = await client.indexer.get_collection(f"collections/{name}")
+        await _check_pinned(client, made, chosen.version.name, engine)
+    return made, chosen.why, choice
+
+
+async def _check_pinned(client: AsyncClient, there: Collection, model: str | None, engine: Engine | None) -> None:
+    elsewhere = "or index into another collection"
+    if model is not None:
+        version = await client.trainer.get_model_version(numbered_name("models", "versions", model))
+        if there.space.fingerprint not in {profile.space.fingerprint for profile in version.profiles.values()}:
+            raise SpaceMismatch(
+                f"{there.name} holds vectors of {there.space.model_version}, not of {version.name}: leave --model out, {elsewhere}",
+                reason="SPACE_MISMATCH",
+                metadata={"collection": there.name, "pinned": there.space.model_version, "asked": version.name},
+            )
+    if engine is not None and engine is not there.engine:
+        raise FailedPrecondition(
+            f"{there.name} was made with the engine {there.engine.lower()}, not {engine.lower()}: leave --engine out, {elsewhere}",
+            reason="ENGINE_FIXED",
+        )
+
+
+async def _build(client: AsyncClient, collection: str, choice: DbaChoice, force: bool, observer: Observer) -> Build | None:
+    """Build unless the active build is of all items, augmented alike."""
+    now = await client.indexer.get_collection(collection)
+    if now.item_count == 0:
+        return None
+    if now.active_build and not force:
+        active = await client.indexer.get_build(now.active_build)
+        if active.revision == now.revision and active.report and _same(active.report.dba, choice.spec):
+            return None
+    spec = BuildSpec(dba=choice.spec or DbaSpec(0), force_engine=force)
+    while True:
+        try:
+            build = await client.indexer.create_build(collection, spec)
+            return await client.indexer.wait_for_build(build.name, observer.event)
+        except FailedPrecondition as error:
+            if error.reason != "BUILD_RUNNING":
+                raise
+        await _wait_for_running(client, collection, observer)
+
+
+async def _wait_for_running(client: AsyncClient, collection: str, observer: Observer) -> None:
+    for build in await client.indexer.list_builds(collection):
+        if not build.state.ended:
+            observer.say(f"waiting for {build.name}, which is under way")
+            async for event in client.indexer.watch_build(build.name):
+                observer.event(event)
+
+
+def _same(one: DbaSpec | None, other: DbaSpec | None) -> bool:
+    return ((one.k, one.weights) if one and one.k else None) == ((other.k, other.weights) if other and other.k else None)

@@ -1,0 +1,83 @@
+"""Training a model, or importing one."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from lookalike._client import AsyncClient
+from lookalike._exceptions import InputError
+from lookalike._models import ImportSpec, Init, Job, TrainSpec, WeightsFile
+from lookalike._names import numbered_name, resource_id
+
+MAX_WEIGHTS_BYTES = 4 * 1024**3
+
+INIT_FORMS = "builtin:NAME, random:NETWORK, timm:NETWORK, weights:NETWORK=FILE, model:M or models/M/versions/V"
+
+
+async def start_training(
+    client: AsyncClient,
+    dataset: str,
+    model: str,
+    *,
+    recipe: str = "",
+    init: str | None = None,
+    overrides: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> Job:
+    """Queue the training of a new version of `model` on `dataset`; `init` is written as `INIT_FORMS` says."""
+    spec = TrainSpec(
+        dataset=numbered_name("datasets", "revisions", dataset),
+        model=resource_id("models", model),
+        recipe=recipe,
+        overrides=overrides or {},
+        init=await resolve_init(client, init) if init else None,
+        seed=seed,
+    )
+    return await client.trainer.create_job(spec)
+
+
+async def start_import(client: AsyncClient, model: str, network: str, weights: Path | None = None, size: int = 0) -> Job:
+    """Queue the import of the timm network `network` as a new version of `model`, with timm's own weights or those of a file."""
+    name = resource_id("models", model)
+    init = Init(timm=network) if weights is None else Init(weights=await upload_weights(client, network, weights))
+    return await client.trainer.create_job(ImportSpec(name, init, size))
+
+
+async def resolve_init(client: AsyncClient, text: str) -> Init:
+    """Return what `text` says to start from; a weights file is uploaded. Raises InputError unless it is of one of `INIT_FORMS`."""
+    kind, colon, value = text.partition(":")
+    if text.startswith("models/") or (kind == "model" and value):
+        name = numbered_name("models", "versions", text if not colon else value)
+        return Init(model_version=(await client.trainer.get_model_version(name)).name)
+    network, equals, file = value.partition("=")
+    match kind:
+        case "builtin" if value:
+            return Init(builtin=value)
+        case "random" if value:
+            return Init(random=value)
+        case "timm" if value:
+            return Init(timm=value)
+        case "weights" if network and equals and file:
+            return Init(weights=await upload_weights(client, network, Path(file)))
+    raise InputError(f"{text!r} is nothing to start from: write {INIT_FORMS}", reason="BAD_INIT")
+
+
+async def upload_weights(client: AsyncClient, network: str, file: Path) -> WeightsFile:
+    """Bring a weights file to the trainer, unless it is there."""
+    digest, size = await asyncio.to_thread(_digest_and_size, file)
+    if await client.trainer.find_missing_blobs([digest]):
+        await client.trainer.upload_files([(file, digest, size)])
+    return WeightsFile(network, digest)
+
+
+def _digest_and_size(file: Path) -> tuple[str, int]:
+    if not file.is_file():
+        raise InputError(f"there is no weights file {file}", reason="NO_FILE")
+    size = file.stat().st_size
+    if not 0 < size <= MAX_WEIGHTS_BYTES:
+        raise InputError(f"the weights file {file} has {size:,} bytes: it must have 1 to {MAX_WEIGHTS_BYTES:,}", reason="BAD_SIZE")
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest(), size
