@@ -74,6 +74,12 @@ def test_foreign_names_that_do_not_fit_are_refused_with_names(tmp_path: Path, st
     assert torch.equal(stem(network), before)
 
 
+def test_safetensors_keep_no_order_and_so_are_never_loaded_by_it(tmp_path: Path, state: dict[str, Tensor], tiny_network: Build) -> None:
+    save_file({f"layer_{i:03}": tensor for i, tensor in enumerate(state.values())}, tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match="layer_000"):
+        load_weights(tiny_network(), tmp_path / "w.safetensors")
+
+
 def test_any_other_mismatch_lists_a_bounded_number_of_names(tmp_path: Path, state: dict[str, Tensor], tiny_network: Build) -> None:
     del state["bn1.weight"]
     state["conv_stem.weight"] = torch.zeros(1, 2, 3, 4)

@@ -97,8 +97,8 @@ def build_backbone(spec: NetworkSpec) -> nn.Module:
     except (TypeError, ValueError, AssertionError, RuntimeError, NotImplementedError) as error:
         raise NetworkError(f"timm cannot build {spec.architecture} with pool `{spec.pool}`: {error}") from error
     has_tokens = hasattr(backbone, "cls_token") or hasattr(backbone, "patch_embed")
-    if (spec.pool == "token" and getattr(backbone, "cls_token", None) is None) or (spec.pool == "gem" and has_tokens):
-        raise NetworkError(f"{spec.architecture} cannot be pooled with `{spec.pool}`; take `{default_pool(backbone)}`")
+    if (spec.pool == "token" and not _has_class_token(backbone)) or (spec.pool == "gem" and has_tokens):
+        raise NetworkError(f"{spec.architecture} cannot be pooled with `{spec.pool}`; take `avg` or `max`")
     return backbone
 
 
@@ -111,9 +111,15 @@ def check_architecture(architecture: str) -> None:
     raise NetworkError(f"timm has no network `{architecture}`; {hint}")
 
 
-def default_pool(backbone: nn.Module) -> Pool:
-    """The class token where there is one, else the average."""
-    return "avg" if getattr(backbone, "cls_token", None) is None else "token"
+def default_pool(architecture: str) -> Pool:
+    """The class token where there is one, else the average.
+
+    Raises:
+        NetworkError: timm does not know the architecture.
+    """
+    with torch.device("meta"):
+        backbone = build_backbone(NetworkSpec(architecture=architecture))
+    return "token" if _has_class_token(backbone) else "avg"
 
 
 def pooled_size(backbone: Any) -> int:
@@ -129,6 +135,10 @@ def tensors_to(network: RetrievalNetwork, tap: Tap) -> dict[str, Tensor]:
         for name, tensor in network.state_dict().items()
         if not name.startswith(off_the_way) and not name.endswith("num_batches_tracked")
     }
+
+
+def _has_class_token(backbone: nn.Module) -> bool:
+    return getattr(backbone, "cls_token", None) is not None
 
 
 def _embedding_layers(inputs: int, spec: EmbeddingSpec) -> nn.Sequential:

@@ -5,34 +5,35 @@ from typing import Any, get_args
 import timm
 from lookalike_images import Preprocessing, ResizeFilter, ResizeMode
 
-from lookalike_model.network import RetrievalNetwork, check_architecture
+from lookalike_model.network import NetworkError, RetrievalNetwork, check_architecture
 from lookalike_model.spec import ChannelStatistics
 
 _CROP_MODE: dict[ResizeMode, str] = {"squash": "squash", "crop": "center", "pad": "border"}
 _RESIZE = {mode: resize for resize, mode in _CROP_MODE.items()}
 
 
-def statistics_of(architecture: str) -> ChannelStatistics:
-    """Mean and deviation that timm's weights for this network were trained with.
+def statistics_of(name: str) -> ChannelStatistics:
+    """Mean and deviation that timm's weights for this network (`architecture` or `architecture.tag`) were trained with.
 
     Raises:
-        NetworkError: timm does not know the architecture.
+        NetworkError: timm does not know the network.
     """
-    config = _pretrained_config(architecture)
+    config = _pretrained_config(name)
     mean, std = (tuple(map(float, values)) for values in (config.mean, config.std))
     return ChannelStatistics.model_validate({"mean": mean, "std": std})
 
 
-def preprocessing_of(architecture: str, size: int | None = None) -> Preprocessing:
+def preprocessing_of(name: str, size: int | None = None) -> Preprocessing:
     """Size, crop and resize filter that timm's weights for this network were tested with.
 
     Args:
+        name: of the network, with a tag where other weights than its first are meant.
         size: pixels a side in place of timm's.
 
     Raises:
-        NetworkError: timm does not know the architecture.
+        NetworkError: timm does not know the network.
     """
-    config = _pretrained_config(architecture)
+    config = _pretrained_config(name)
     height = int((config.test_input_size or config.input_size)[1])
     crop = config.test_crop_pct or config.crop_pct
     return Preprocessing(
@@ -43,13 +44,13 @@ def preprocessing_of(architecture: str, size: int | None = None) -> Preprocessin
     )
 
 
-def built_for_one_size(architecture: str) -> bool:
+def built_for_one_size(name: str) -> bool:
     """Whether the network is built for pictures of one size, as most ViTs are.
 
     Raises:
-        NetworkError: timm does not know the architecture.
+        NetworkError: timm does not know the network.
     """
-    return bool(_pretrained_config(architecture).fixed_input_size)
+    return bool(_pretrained_config(name).fixed_input_size)
 
 
 def timm_config(network: RetrievalNetwork, preprocessing: Preprocessing) -> dict[str, Any]:
@@ -81,6 +82,9 @@ def timm_config(network: RetrievalNetwork, preprocessing: Preprocessing) -> dict
     }
 
 
-def _pretrained_config(architecture: str) -> Any:
-    check_architecture(architecture)
-    return timm.get_pretrained_cfg(architecture)
+def _pretrained_config(name: str) -> Any:
+    check_architecture(name.partition(".")[0])
+    try:
+        return timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        raise NetworkError(f"timm has no weights `{name}`: {error}") from error

@@ -16,6 +16,7 @@ from lookalike_model.network import RetrievalNetwork
 
 _CONTAINERS = ("state_dict", "model_state_dict", "model")
 _LISTED = 8
+_SAFETENSORS = ".safetensors"
 
 
 class WeightsError(ValueError):
@@ -43,7 +44,7 @@ def load_weights(network: nn.Module, path: Path) -> LoadReport:
     """Load a weights file into a network's backbone.
 
     Names are tried first, then timm's own conversion of checkpoints for that family. When not one name matches but
-    every tensor's shape fits in order, the tensors are loaded by order.
+    every tensor's shape fits in order, the tensors are loaded by order; not from safetensors, which keep no order.
 
     Args:
         network: a RetrievalNetwork, whose backbone is filled, or a timm network.
@@ -55,7 +56,7 @@ def load_weights(network: nn.Module, path: Path) -> LoadReport:
     backbone = network.backbone if isinstance(network, RetrievalNetwork) else network
     tensors = read_tensors(path)
     tensors, ignored = _without_classifier(tensors, backbone)
-    if not tensors.keys() & backbone.state_dict().keys():
+    if path.suffix != _SAFETENSORS and not tensors.keys() & backbone.state_dict().keys():
         return _load_by_order(backbone, tensors, ignored, path)
     if _misfits(backbone, tensors):
         tensors = _converted(backbone, tensors)
@@ -89,7 +90,7 @@ def _read(path: Path) -> Any:
     if not path.is_file():
         raise WeightsError(f"there is no weights file {path}")
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix == _SAFETENSORS:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -137,7 +138,7 @@ def _misfits(backbone: nn.Module, tensors: Mapping[str, Tensor]) -> str:
     """What keeps the tensors from fitting by name, with a bounded list of names; empty if nothing does."""
     ours = backbone.state_dict()
     missing = [name for name in _uncounted(ours) if name not in tensors]
-    unknown = [name for name in tensors if name not in ours]
+    unknown = [name for name in _uncounted(tensors) if name not in ours]
     reshaped = [
         f"{name} {tuple(tensors[name].shape)} instead of {tuple(tensor.shape)}"
         for name, tensor in ours.items()

@@ -1,0 +1,73 @@
+"""What the service asks for, in `job.json`. Needs no torch."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from lookalike_model.records import Record, first_problems
+from pydantic import Field, TypeAdapter, ValidationError
+
+from lookalike_trainer.training.errors import JobError, Reason
+
+
+class DatasetReference(Record):
+    """A revision of a dataset, and where its pictures lie."""
+
+    name: str
+    revision: int
+    fingerprint: str
+    manifest: str
+    blobs: str
+
+
+class Start(Record):
+    """What training starts from.
+
+    Attributes:
+        name: of built-in weights, or timm's of a network.
+        path: a weights file, or a bundle's folder.
+    """
+
+    kind: Literal["builtin", "random", "timm", "weights", "bundle"]
+    name: str | None = None
+    path: str | None = None
+
+
+class TrainJob(Record):
+    """Train a model."""
+
+    kind: Literal["train"]
+    uid: str
+    model: str
+    dataset: DatasetReference
+    recipe: str | None = None
+    overrides: dict[str, str] = Field(default_factory=dict)
+    init: Start = Start(kind="builtin")
+    seed: int = Field(default=0, ge=0, lt=2**64)
+
+
+class ImportJob(Record):
+    """Make a model of an existing network."""
+
+    kind: Literal["import"]
+    uid: str
+    model: str
+    network: str | None = None
+    weights: str | None = None
+    builtin: str | None = None
+    overrides: dict[str, str | int] = Field(default_factory=dict)
+
+
+Job = Annotated[TrainJob | ImportJob, Field(discriminator="kind")]
+_JOB: TypeAdapter[TrainJob | ImportJob] = TypeAdapter(Job)
+
+
+def read_job(path: Path) -> TrainJob | ImportJob:
+    """The job that a worker was given.
+
+    Raises:
+        JobError: INVALID_JOB.
+    """
+    try:
+        return _JOB.validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise JobError(Reason.INVALID_JOB, f"{path.name}: {first_problems(error)}") from error

@@ -1,0 +1,184 @@
+"""What a recipe says. Needs no torch.
+
+`auto` is filled in by `resolve`, from the number of pictures and the device, never by timing.
+"""
+
+from typing import Annotated, Literal
+
+from lookalike_model.records import Record
+from lookalike_model.spec import EmbeddingSpec, Pool
+from pydantic import Field, model_validator
+
+Auto = Literal["auto"]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class NetworkRecipe(Record):
+    """Which network is trained."""
+
+    architecture: str = "auto"
+    """A timm name; auto: that of the weights it starts from."""
+    pool: Pool | Auto = "auto"
+    """auto: that of the bundle it starts from, else the class token of a ViT and the average of the rest."""
+    embedding: EmbeddingSpec | None = None
+    """An FC after the pooling; none unless the bundle it starts from has one."""
+
+
+class PixelsRecipe(Record):
+    """How pictures become pixels, in training and in serving alike."""
+
+    size: Annotated[int, Field(ge=16, le=1024)] | Auto = "auto"
+    """Pixels a side in serving; auto: that of the bundle it starts from, else 96 on a CPU and 224 on a GPU."""
+    resize: Literal["squash", "crop", "pad"] = "squash"
+    crop_pct: float = Field(default=1.0, ge=0.5, le=1)
+    filter: Literal["bicubic", "bilinear", "lanczos"] = "bicubic"
+
+
+class SplitRecipe(Record):
+    """Which classes are never trained on, so that something can be measured."""
+
+    held_out: float = Field(default=0.1, ge=0, le=0.5)
+    """Share of the classes, at least 3 and at most 100 classes; none of fewer than 10 classes."""
+
+
+class SamplerRecipe(Record):
+    """P × K: how a batch is put together."""
+
+    classes: Annotated[int, Field(ge=2, le=4096)] | Auto = "auto"
+    """P; auto: 32, or all if there are fewer."""
+    pictures: Annotated[int, Field(ge=1, le=256)] | Auto = "auto"
+    """K; auto: what makes a batch of 128, at least 4 and at most the pictures of the largest class."""
+
+
+class AugmentRecipe(Record):
+    """Random changes to a picture in training; each picture draws its own."""
+
+    rotation: float = Field(default=15.0, ge=0, le=180)
+    """Degrees, to either side."""
+    shift: float = Field(default=0.08, ge=0, le=0.5)
+    """Share of the side, in each direction."""
+    scale: tuple[Annotated[float, Field(ge=0.1, le=10)], Annotated[float, Field(ge=0.1, le=10)]] = (0.75, 1.2)
+    """Smallest and largest factor; drawn evenly on a logarithmic scale."""
+    shear: float = Field(default=8.0, ge=0, le=45)
+    """Degrees, to either side."""
+    brightness: Share = 0.3
+    """Factors are drawn from 1 − x to 1 + x; so for contrast and saturation."""
+    contrast: Share = 0.3
+    saturation: Share = 0.4
+    hue: float = Field(default=0.05, ge=0, le=0.5)
+    """Turns of the colour circle, to either side."""
+    flip: bool = False
+    """Mirror every other picture. Letters and arrows change their meaning by it."""
+    fill: Literal["edge", "reflect", "white"] = "edge"
+    """What shows where the picture was moved away."""
+
+    @model_validator(mode="after")
+    def _scale_is_a_range(self) -> "AugmentRecipe":
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale must go from small to large, not from {self.scale[0]} to {self.scale[1]}")
+        return self
+
+
+class NormalisedSoftmaxRecipe(Record):
+    """Cross-entropy over cosines to a learnt vector a class (Zhai and Wu 2018, arXiv:1811.12649)."""
+
+    weight: float = Field(default=1.0, gt=0)
+    tap: Literal["pool", "embedding"] = "pool"
+    temperature: float = Field(default=0.05, gt=0, le=1)
+    smoothing: float = Field(default=0.1, ge=0, lt=1)
+
+
+class CrossEntropyRecipe(Record):
+    """Cross-entropy over an FC with an output a class; in series after the tap it is put on."""
+
+    weight: float = Field(default=1.0, gt=0)
+    tap: Literal["pool", "embedding"] = "pool"
+    smoothing: float = Field(default=0.1, ge=0, lt=1)
+
+
+class TripletRecipe(Record):
+    """Hinge over the hardest positive and negative of each anchor in the batch (Hermans et al. 2017, arXiv:1703.07737)."""
+
+    weight: float = Field(default=1.0, gt=0)
+    tap: Literal["pool", "embedding"] = "pool"
+    margin: float = Field(default=0.2, gt=0, le=2)
+    """Between distances of unit vectors, 0..2."""
+
+
+PartRecipe = NormalisedSoftmaxRecipe | CrossEntropyRecipe | TripletRecipe
+
+
+class ObjectiveRecipe(Record):
+    """A weighted sum of the parts that are there."""
+
+    normalised_softmax: NormalisedSoftmaxRecipe | None = None
+    cross_entropy: CrossEntropyRecipe | None = None
+    triplet: TripletRecipe | None = None
+
+    @model_validator(mode="after")
+    def _has_a_part(self) -> "ObjectiveRecipe":
+        if not self.parts():
+            raise ValueError("there must be at least one of normalised_softmax, cross_entropy, triplet")
+        return self
+
+    def parts(self) -> dict[str, PartRecipe]:
+        """The parts that are there, by name."""
+        every = {
+            "normalised_softmax": self.normalised_softmax,
+            "cross_entropy": self.cross_entropy,
+            "triplet": self.triplet,
+        }
+        return {name: part for name, part in every.items() if part is not None}
+
+
+class Phase(Record):
+    """A stretch of the training at a size of its own."""
+
+    scale: float = Field(gt=0, le=2)
+    """Pixels a side as a factor of the serving size, rounded to a multiple of 8."""
+    share: float = Field(gt=0, le=1)
+    """Of all steps."""
+
+
+class LoopRecipe(Record):
+    """The optimisation. AdamW, warm-up, then a cosine down to zero."""
+
+    epochs: Annotated[int, Field(ge=1, le=10_000)] | Auto = "auto"
+    """auto: as many as make `passes` picture passes, 1 to 40 on a CPU and 4 to 60 on a GPU."""
+    passes: Annotated[int, Field(ge=1)] | Auto = "auto"
+    """How often a picture goes through the network in all; auto: 38,000 on a CPU, 600,000 on a GPU."""
+    rate: float = Field(default=1e-3, gt=0, le=1)
+    class_rate: float = Field(default=10.0, gt=0, le=1000)
+    """Rate of the objective's own weights, as a factor of `rate`."""
+    weight_decay: float = Field(default=0.01, ge=0, le=1)
+    """On matrices and filters of the network alone."""
+    warm_up: float = Field(default=0.05, ge=0, le=0.9)
+    """Share of all steps."""
+    clip: float = Field(default=1.0, gt=0)
+    """Largest norm of the gradient."""
+    batch_norm: Literal["live", "frozen"] = "live"
+    """Whether batch statistics are used and learnt, or those it starts with kept."""
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    """Decay of the moving average of weights that is evaluated and kept; 0 keeps the weights themselves."""
+    phases: tuple[Phase, ...] = (Phase(scale=1.0, share=1.0),)
+    """Sizes one after the other; their shares make 1."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @model_validator(mode="after")
+    def _phases_make_a_whole(self) -> "LoopRecipe":
+        if abs(sum(phase.share for phase in self.phases) - 1) > 1e-6:
+            raise ValueError(f"the shares of the phases make {sum(p.share for p in self.phases):g} instead of 1")
+        return self
+
+
+class Recipe(Record):
+    """All that decides a training, apart from the pictures, the start and the seed."""
+
+    description: str
+    network: NetworkRecipe = NetworkRecipe()
+    pixels: PixelsRecipe = PixelsRecipe()
+    split: SplitRecipe = SplitRecipe()
+    sampler: SamplerRecipe = SamplerRecipe()
+    augment: AugmentRecipe = AugmentRecipe()
+    objective: ObjectiveRecipe
+    loop: LoopRecipe = LoopRecipe()

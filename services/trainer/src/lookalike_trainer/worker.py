@@ -1,0 +1,70 @@
+"""`python -m lookalike_trainer.worker JOB_DIR`: one job in a process of its own.
+
+Reads `job.json`; appends to `events.jsonl`; ends with `bundle/` and then `result.json` (exit status 0), or with
+`error.json` (1). Told to stop by SIGTERM it leaves neither (143). Started again in the same folder it starts over.
+"""
+
+import errno
+import sys
+import traceback
+from pathlib import Path
+
+import torch
+
+from lookalike_trainer.training.allocator import keep_freed_memory
+from lookalike_trainer.training.errors import Cancelled, JobError, Reason
+from lookalike_trainer.training.events import EventLog
+from lookalike_trainer.training.import_job import run_import
+from lookalike_trainer.training.interruption import Interruption
+from lookalike_trainer.training.job import TrainJob, read_job
+from lookalike_trainer.training.result import clear, clear_scratch, write_error, write_result
+from lookalike_trainer.training.train_job import run_train
+
+_DONE, _FAILED, _STOPPED = 0, 1, 143
+
+
+def main(folder: Path, stop: Interruption) -> int:
+    """Do the job in a folder; the exit status."""
+    clear(folder)
+    try:
+        _run(folder, stop)
+    except Cancelled:
+        clear(folder)
+        return _STOPPED
+    except Exception as error:  # whatever it is, the user gets a sentence and the log the traceback
+        traceback.print_exc()
+        clear(folder)
+        reason, message = explain(error)
+        write_error(folder, reason, message)
+        return _FAILED
+    return _DONE
+
+
+def explain(error: Exception) -> tuple[Reason, str]:
+    """A stable reason, and a sentence with what to do."""
+    if isinstance(error, JobError):
+        return error.reason, str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Reason.DISK_FULL, f"the disk of the data folder is full ({error.filename or 'while writing'}): make room"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return (
+            Reason.OUT_OF_MEMORY,
+            "there is not enough memory; try a smaller `pixels.size`, or fewer `sampler.classes` or `sampler.pictures`",
+        )
+    name = type(error).__name__
+    return Reason.INTERNAL, f"the job failed in a way that was not foreseen ({name}: {error}); its log has the details"
+
+
+def _run(folder: Path, stop: Interruption) -> None:
+    job = read_job(folder / "job.json")
+    with EventLog(folder / "events.jsonl") as log:
+        result = run_train(job, folder, log, stop) if isinstance(job, TrainJob) else run_import(job, folder, log)
+        clear_scratch(folder)
+        write_result(folder, result)
+
+
+if __name__ == "__main__":
+    interruption = Interruption()
+    interruption.listen()
+    keep_freed_memory()
+    sys.exit(main(Path(sys.argv[1]), interruption))

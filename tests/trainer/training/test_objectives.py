@@ -1,0 +1,85 @@
+"""The parts of the objective, against plain loops."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from lookalike_model.network import RetrievalNetwork
+from lookalike_model.spec import ChannelStatistics, EmbeddingSpec, NetworkSpec
+from lookalike_trainer.training.objectives import BatchHardTriplet, CrossEntropy, NormalisedSoftmax, Objective
+from lookalike_trainer.training.recipe import (
+    CrossEntropyRecipe,
+    NormalisedSoftmaxRecipe,
+    ObjectiveRecipe,
+    TripletRecipe,
+)
+
+
+@pytest.fixture
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(9, 5, generator=generator), torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2])
+
+
+def smoothed_cross_entropy(scores: np.ndarray, label: int, smoothing: float) -> float:
+    logs = scores - math.log(sum(math.exp(score) for score in scores))
+    return float(-(1 - smoothing) * logs[label] - smoothing * logs.mean())
+
+
+def test_normalised_softmax_is_cross_entropy_over_cosines(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+    features, labels = batch
+    part = NormalisedSoftmax(5, 3, NormalisedSoftmaxRecipe(temperature=0.2, smoothing=0.1))
+    vectors = part.vectors.detach().numpy().astype(np.float64)
+    expected = []
+    for x, y in zip(features.numpy().astype(np.float64), labels.tolist(), strict=True):
+        cosines = [x @ w / (np.linalg.norm(x) * np.linalg.norm(w)) for w in vectors]
+        expected.append(smoothed_cross_entropy(np.array(cosines) / 0.2, y, 0.1))
+    assert part(features, labels).item() == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_cross_entropy_is_over_its_fc(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+    features, labels = batch
+    part = CrossEntropy(5, 3, CrossEntropyRecipe(smoothing=0.2))
+    scores = part.fc(features).detach().numpy().astype(np.float64)
+    expected = [smoothed_cross_entropy(row, y, 0.2) for row, y in zip(scores, labels.tolist(), strict=True)]
+    assert part(features, labels).item() == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_triplet_takes_the_hardest_of_the_batch(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+    features, labels = batch
+    unit = (features / features.norm(dim=1, keepdim=True)).numpy().astype(np.float64)
+    losses = []
+    for a in range(len(unit)):
+        distance = [float(np.linalg.norm(unit[a] - unit[b])) for b in range(len(unit))]
+        positives = [distance[b] for b in range(len(unit)) if labels[b] == labels[a] and b != a]
+        negatives = [distance[b] for b in range(len(unit)) if labels[b] != labels[a]]
+        losses.append(max(0.0, max(positives) - min(negatives) + 0.3))
+    got = float(BatchHardTriplet(TripletRecipe(margin=0.3))(features, labels))
+    above = [loss for loss in losses if loss > 0]
+    assert got == pytest.approx(np.mean(above), rel=1e-4)
+
+
+def test_a_class_with_one_picture_is_no_anchor() -> None:
+    features = torch.eye(3).requires_grad_()
+    loss = BatchHardTriplet(TripletRecipe())(features, torch.tensor([0, 1, 2]))
+    assert float(loss) == 0
+    loss.backward()
+
+
+def test_the_objective_is_the_weighted_sum_on_the_taps_asked_for() -> None:
+    torch.manual_seed(0)
+    statistics = ChannelStatistics(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    spec = NetworkSpec(architecture="test_efficientnet", embedding=EmbeddingSpec(size=6))
+    network = RetrievalNetwork(spec, statistics)
+    recipe = ObjectiveRecipe(
+        cross_entropy=CrossEntropyRecipe(weight=0.5),
+        triplet=TripletRecipe(weight=2.0, tap="embedding"),
+    )
+    objective = Objective(recipe, network, 3)
+    outputs = network(torch.randn(6, 3, 32, 32))
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    parts = objective.parts
+    expected = 0.5 * parts["cross_entropy"](outputs["pool"], labels) + 2 * parts["triplet"](outputs["embedding"], labels)
+    torch.testing.assert_close(objective(outputs, labels), expected)
+    assert objective.taps == ["pool", "embedding"]
