@@ -43,7 +43,7 @@ def offer_of(item: items_pb2.Item) -> Offer:
     if item.HasField("payload"):
         try:
             payload = json.dumps(json_format.MessageToDict(item.payload), ensure_ascii=False)
-        except json_format.Error:
+        except ValueError:  # JSON has no NaN
             finite = False
     new = NewItem(item.id, item.label, item.uri, item.thumbnail, item.content_sha256, payload)
     return Offer(new, item.payload.ByteSize(), finite)
