@@ -1,0 +1,223 @@
+"""How pictures wait, join batches, and leave when nobody wants them any more."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from lookalike_embedder.callers import BatchEmbedded, Refused
+from lookalike_embedder.lanes import Lane
+from lookalike_embedder.loading import ServedProfile
+from lookalike_embedder.pipeline import Pipeline
+from lookalike_runtime.errors import ResourceExhausted
+from PIL import Image
+
+StartPipeline = Callable[..., Pipeline]
+ComesTrue = Callable[[Callable[[], bool]], Awaitable[None]]
+
+
+def grey(value: int) -> bytes:
+    encoded = io.BytesIO()
+    Image.new("RGB", (20, 20), (value, value, value)).save(encoded, format="PNG")
+    return encoded.getvalue()
+
+
+async def wait_for_batch(model: Any) -> None:
+    """Wait until the device has begun with one more batch."""
+    assert await asyncio.to_thread(model.started.acquire, timeout=30)
+
+
+def places_taken(pipeline: Pipeline, lane: Lane) -> int:
+    return pipeline._places[lane].taken
+
+
+async def test_each_picture_has_its_own_vector(start_pipeline: StartPipeline, profile: ServedProfile) -> None:
+    few = await start_pipeline(batch_size=3).embed(profile, [grey(v) for v in range(0, 250, 10)], None)
+    assert few.results == tuple(range(25))
+    np.testing.assert_allclose(few.vectors[:, 0], np.arange(0, 250, 10))
+    assert few.cost.batch_size == 3
+
+
+async def test_pictures_of_one_call_share_a_batch_on_an_idle_device(
+    start_pipeline: StartPipeline, profile: ServedProfile, model: Any
+) -> None:
+    await start_pipeline(batch_wait_seconds=30).embed(profile, [grey(v) for v in range(8)], None)
+    assert model.batches == [8]
+
+
+async def test_batch_grows_while_the_device_is_busy(start_pipeline: StartPipeline, profile: ServedProfile, model: Any) -> None:
+    pipeline = start_pipeline()
+    model.gate.clear()
+    calls = [asyncio.create_task(pipeline.embed(profile, [grey(0)], None))]
+    await wait_for_batch(model)
+    for _ in range(5):
+        calls.append(asyncio.create_task(pipeline.embed(profile, [grey(0)], None)))
+        await asyncio.sleep(0.02)
+    model.gate.set()
+    await asyncio.gather(*calls)
+    assert model.batches == [1, 5]
+
+
+async def test_batch_waits_no_longer_than_it_may(
+    start_pipeline: StartPipeline, profile: ServedProfile, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One picture is decoded at once, the next never: the first must not wait for it."""
+    decoded = asyncio.Event()
+
+    def slow(data: bytes, _: object) -> tuple[Any, float]:
+        if data == b"slow":
+            time.sleep(1)
+        return np.zeros((16, 16, 3), np.uint8), 0.0
+
+    monkeypatch.setattr("lookalike_embedder.decode._pixels", slow)
+    pipeline = start_pipeline(batch_wait_seconds=0.05)
+    call = asyncio.create_task(pipeline.embed(profile, [b"fast", b"slow"], None))
+    call.add_done_callback(lambda _: decoded.set())
+    await wait_for_batch(model)
+    assert model.batches == [1]
+    assert not decoded.is_set()
+    await call
+    assert model.batches == [1, 1]
+
+
+async def test_full_queue_is_answered_at_once_with_when_to_come_again(
+    start_pipeline: StartPipeline, profile: ServedProfile, model: Any
+) -> None:
+    pipeline = start_pipeline(queue_pictures=64)
+    model.gate.clear()
+    first = asyncio.create_task(pipeline.embed(profile, [grey(0)] * 60, None))
+    await wait_for_batch(model)
+    with pytest.raises(ResourceExhausted) as raised:
+        await pipeline.embed(profile, [grey(0)] * 5, None)
+    assert raised.value.reason == "QUEUE_FULL"
+    assert raised.value.retry_after is not None
+    assert 0 < raised.value.retry_after <= 30
+    fits = asyncio.create_task(pipeline.embed(profile, [grey(0)] * 4, None))
+    model.gate.set()
+    assert len((await first).results) == 60
+    assert len((await fits).results) == 4
+    assert places_taken(pipeline, Lane.INTERACTIVE) == 0
+
+
+async def test_queue_is_bounded_in_bytes(start_pipeline: StartPipeline, profile: ServedProfile, model: Any) -> None:
+    pipeline = start_pipeline(queue_bytes=10_000)
+    model.gate.clear()
+    first = asyncio.create_task(pipeline.embed(profile, [bytes(8_000)], None))
+    await asyncio.sleep(0)
+    with pytest.raises(ResourceExhausted):
+        await pipeline.embed(profile, [bytes(8_000)], None)
+    await first
+
+
+async def test_interactive_call_goes_ahead_of_bulk_that_waits(
+    start_pipeline: StartPipeline, profile: ServedProfile, model: Any, comes_true: ComesTrue
+) -> None:
+    pipeline = start_pipeline(batch_size=4, stream_pictures=64)
+    stream = pipeline.open_stream(profile, None)
+    model.gate.clear()
+    for sequence in range(24):
+        await pipeline.put(stream, sequence, grey(0))
+    await wait_for_batch(model)
+    await comes_true(lambda: not pipeline._batcher._being_decoded)
+    call = asyncio.create_task(pipeline.embed(profile, [grey(9)], None))
+    await comes_true(lambda: pipeline._batcher._queue.next_turn().lane is Lane.INTERACTIVE)  # type: ignore[union-attr]
+    model.gate.set()
+    await call
+    # What ran, what was in the channel, then the call, then the rest of the stream.
+    assert model.batches.index(1) == 2
+    stream.end()
+    assert sum([len(answer.sequences) async for answer in stream.answers() if isinstance(answer, BatchEmbedded)]) == 24
+
+
+async def test_pictures_of_a_caller_that_went_cost_no_device_time_and_free_their_places(
+    start_pipeline: StartPipeline, profile: ServedProfile, model: Any, comes_true: ComesTrue
+) -> None:
+    pipeline = start_pipeline(batch_size=64)
+    model.gate.clear()
+    stays = asyncio.create_task(pipeline.embed(profile, [grey(1)], None))
+    await wait_for_batch(model)
+    goes = asyncio.create_task(pipeline.embed(profile, [grey(2)] * 60, None))
+    await comes_true(lambda: places_taken(pipeline, Lane.INTERACTIVE) == 61)
+    goes.cancel()
+    await comes_true(lambda: places_taken(pipeline, Lane.INTERACTIVE) == 1)
+    model.gate.set()
+    await stays
+    assert len((await pipeline.embed(profile, [grey(3)], None)).results) == 1
+    assert model.batches == [1, 1]
+
+
+async def test_pictures_past_their_deadline_cost_no_device_time(
+    start_pipeline: StartPipeline, profile: ServedProfile, model: Any, comes_true: ComesTrue
+) -> None:
+    pipeline = start_pipeline()
+    model.gate.clear()
+    stays = asyncio.create_task(pipeline.embed(profile, [grey(1)], None))
+    await wait_for_batch(model)
+    expires = asyncio.create_task(pipeline.embed(profile, [grey(2)] * 5, time.monotonic() + 0.2))
+    await comes_true(lambda: not pipeline._batcher._being_decoded)
+    await asyncio.sleep(0.25)
+    model.gate.set()
+    await stays
+    await comes_true(lambda: places_taken(pipeline, Lane.INTERACTIVE) == 0)
+    assert model.batches == [1]
+    expires.cancel()
+
+
+async def test_closed_stream_gives_its_places_to_one_that_waits(start_pipeline: StartPipeline, profile: ServedProfile, model: Any) -> None:
+    pipeline = start_pipeline(queue_pictures=8, batch_size=2)
+    model.gate.clear()
+    gone, waiting = pipeline.open_stream(profile, None), pipeline.open_stream(profile, None)
+    for sequence in range(8):
+        await pipeline.put(gone, sequence, grey(0))
+    put = asyncio.create_task(pipeline.put(waiting, 1, grey(0)))
+    await asyncio.sleep(0.05)
+    assert not put.done()
+    gone.close()
+    await asyncio.wait_for(put, 10)
+    waiting.end()
+    model.gate.set()
+    assert [answer.sequences async for answer in waiting.answers() if isinstance(answer, BatchEmbedded)] == [(1,)]
+
+
+async def test_stream_that_is_not_read_takes_only_so_many_pictures(
+    start_pipeline: StartPipeline, profile: ServedProfile, comes_true: ComesTrue
+) -> None:
+    pipeline = start_pipeline(stream_pictures=5)
+    stream = pipeline.open_stream(profile, None)
+    for sequence in range(5):
+        await pipeline.put(stream, sequence, grey(0) if sequence else b"text")
+    sixth = asyncio.create_task(pipeline.put(stream, 5, grey(0)))
+    await comes_true(lambda: places_taken(pipeline, Lane.BULK) == 0)  # all are answered, none is read
+    await asyncio.sleep(0.05)
+    assert not sixth.done()
+    answers = stream.answers()
+    seen = [await anext(answers), await anext(answers)]  # asking for the second says that the first is sent
+    await asyncio.wait_for(sixth, 10)
+    stream.end()
+    seen += [answer async for answer in answers]
+    assert [answer.sequence for answer in seen if isinstance(answer, Refused)] == [0]
+    assert sorted(s for answer in seen if isinstance(answer, BatchEmbedded) for s in answer.sequences) == [1, 2, 3, 4, 5]
+
+
+async def test_failing_device_fails_the_callers_of_that_batch_only(
+    start_pipeline: StartPipeline, profile: ServedProfile, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = start_pipeline()
+    with monkeypatch.context() as patched:
+
+        def break_down(_: object) -> None:
+            raise RuntimeError("out of memory")
+
+        patched.setattr(model, "embed", break_down)
+        stream = pipeline.open_stream(profile, None)
+        await pipeline.put(stream, 1, grey(0))
+        with pytest.raises(RuntimeError, match="out of memory"):
+            await anext(stream.answers())
+        with pytest.raises(RuntimeError, match="out of memory"):
+            await pipeline.embed(profile, [grey(0)], None)
+    assert len((await pipeline.embed(profile, [grey(0)], None)).results) == 1
