@@ -110,6 +110,15 @@ def test_code_in_a_weights_file_is_refused_and_never_runs(tmp_path: Path, tiny_n
         load_weights(tiny_network(), path)
 
 
+@pytest.mark.parametrize("save", [save_file, torch.save])
+@pytest.mark.parametrize("name", ["a" * 64, "w.pth", "w.safetensors"])
+def test_the_content_tells_the_kind_of_file_and_not_its_name(
+    tmp_path: Path, state: dict[str, Tensor], tiny_network: Build, save: Callable[[dict[str, Tensor], Path], None], name: str
+) -> None:
+    save(state, tmp_path / name)
+    assert load_weights(tiny_network(), tmp_path / name).by == "name"
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".bin", ".safetensors"])
 def test_a_file_that_is_no_weights_file_is_refused(tmp_path: Path, tiny_network: Build, suffix: str) -> None:
     path = tmp_path / f"w{suffix}"

@@ -16,7 +16,6 @@ from lookalike_model.network import RetrievalNetwork
 
 _CONTAINERS = ("state_dict", "model_state_dict", "model")
 _LISTED = 8
-_SAFETENSORS = ".safetensors"
 
 
 class WeightsError(ValueError):
@@ -48,7 +47,7 @@ def load_weights(network: nn.Module, path: Path) -> LoadReport:
 
     Args:
         network: a RetrievalNetwork, whose backbone is filled, or a timm network.
-        path: a `.safetensors` file, or one that `torch.load` reads with `weights_only`.
+        path: a safetensors file, whatever its name, or one that `torch.load` reads with `weights_only`.
 
     Raises:
         WeightsError: the file cannot be read, holds code, or does not fit; nothing was loaded then.
@@ -56,7 +55,7 @@ def load_weights(network: nn.Module, path: Path) -> LoadReport:
     backbone = network.backbone if isinstance(network, RetrievalNetwork) else network
     tensors = read_tensors(path)
     tensors, ignored = _without_classifier(tensors, backbone)
-    if path.suffix != _SAFETENSORS and not tensors.keys() & backbone.state_dict().keys():
+    if not _is_safetensors(path) and not tensors.keys() & backbone.state_dict().keys():
         return _load_by_order(backbone, tensors, ignored, path)
     if _misfits(backbone, tensors):
         tensors = _converted(backbone, tensors)
@@ -90,9 +89,10 @@ def _read(path: Path) -> Any:
     if not path.is_file():
         raise WeightsError(f"there is no weights file {path}")
     try:
-        if path.suffix == _SAFETENSORS:
+        if _is_safetensors(path):
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path.name} holds more than tensors (code, perhaps) and is not loaded; save its state_dict() alone, best as .safetensors"
@@ -100,6 +100,13 @@ def _read(path: Path) -> Any:
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path.name} cannot be read as a weights file: {reason}") from error
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Told by the first bytes, the length of a JSON header and its brace: an uploaded file has no name to go by."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size
 
 
 def _without_classifier(tensors: dict[str, Tensor], backbone: nn.Module) -> tuple[dict[str, Tensor], tuple[str, ...]]:
