@@ -49,8 +49,14 @@ def test_an_unusable_result_is_a_failure(tmp_path: Path, text: str | None, words
 
 
 def test_the_reason_that_a_worker_gives_is_the_reason(tmp_path: Path) -> None:
-    (tmp_path / "error.json").write_text('{"reason": "OUT_OF_MEMORY", "message": "take a smaller batch"}')
-    assert failure(tmp_path, 1) == Failure(code="FAILED_PRECONDITION", reason="OUT_OF_MEMORY", message="take a smaller batch")
+    (tmp_path / "error.json").write_text('{"reason": "COLLAPSED", "message": "take a lower rate"}')
+    assert failure(tmp_path, 1) == Failure(code="FAILED_PRECONDITION", reason="COLLAPSED", message="take a lower rate")
+
+
+@pytest.mark.parametrize(("reason", "code"), [("OUT_OF_MEMORY", "RESOURCE_EXHAUSTED"), ("INTERNAL", "INTERNAL")])
+def test_a_reason_that_is_not_the_callers_has_a_code_of_its_own(tmp_path: Path, reason: str, code: str) -> None:
+    (tmp_path / "error.json").write_text(json.dumps({"reason": reason, "message": "m"}))
+    assert failure(tmp_path, 1).code == code
 
 
 @pytest.mark.parametrize("text", ["{", '{"reason": "not stable", "message": ""}', '{"reason": "X"}'])

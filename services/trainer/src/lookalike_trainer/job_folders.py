@@ -13,7 +13,6 @@ from lookalike_trainer.datasets import Datasets
 from lookalike_trainer.job_records import Job
 from lookalike_trainer.job_spec import ImportSpec, Start, TrainSpec
 from lookalike_trainer.models import Models
-from lookalike_trainer.outcome import BUNDLE
 from lookalike_trainer.training import job as told
 
 JOB = "job.json"
@@ -49,8 +48,9 @@ class JobFolders:
         return folder
 
     def tidy(self, uid: str) -> None:
-        """Remove the bundle, which is in the registry or of no use; what a person may want to read stays."""
-        shutil.rmtree(self.path(uid) / BUNDLE, ignore_errors=True)
+        """Remove folders, such as the bundle, which is in the registry or of no use; files, which a person may want to read, stay."""
+        for path in self.path(uid).glob("*/"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def _train(self, uid: str, spec: TrainSpec) -> told.TrainJob:
         revision = self._datasets.get(spec.dataset, spec.revision)

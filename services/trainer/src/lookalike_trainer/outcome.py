@@ -15,6 +15,8 @@ RESULT, ERROR, LOG, BUNDLE = "result.json", "error.json", "worker.log", "bundle"
 _MAX_BYTES = 8 << 20
 _LOG_TAIL_BYTES = 8 << 10
 _MAX_WORDS = 2_000
+# What a worker says is mostly that it cannot do what it was asked; these are about the machine, or about us.
+_CODES = {"OUT_OF_MEMORY": "RESOURCE_EXHAUSTED", "DISK_FULL": "RESOURCE_EXHAUSTED", "INTERNAL": "INTERNAL"}
 
 
 class ResultProfile(Record):
@@ -64,7 +66,7 @@ def read_outcome(folder: Path, exit_code: int) -> Result | Failure:
         error = _Error.model_validate_json(_text(folder / ERROR))
     except (OSError, ValidationError):
         return _died(folder, exit_code)
-    return Failure(code="FAILED_PRECONDITION", reason=error.reason, message=error.message)
+    return Failure(code=_CODES.get(error.reason, "FAILED_PRECONDITION"), reason=error.reason, message=error.message)
 
 
 def _result(folder: Path) -> Result | Failure:
