@@ -69,9 +69,9 @@ class Indexer:
 
     def kill(self) -> None:
         """End it as a power cut would, as far as processes go."""
-        self.channel.close()
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+        self.channel.close()
 
     def stop(self) -> int:
         self.channel.close()
