@@ -7,12 +7,13 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from lookalike_protos.embedder.v1 import embedder_pb2
+from lookalike_protos.packing import unpack_vectors
+
 from lookalike._channel import Channel
 from lookalike._exceptions import ServerNotReachable, Unavailable
 from lookalike._models import Embedded
 from lookalike._status import problem_of
-from lookalike_protos.embedder.v1 import embedder_pb2
-from lookalike_protos.packing import unpack_vectors
 
 _ATTEMPTS = 6
 
@@ -93,8 +94,12 @@ class EmbedStream:
         return not self._pending or (len(self._pending) < self._window.pictures and self._pending_bytes + size <= self._window.bytes)
 
     async def _connection(self) -> AsyncIterator[Embedded]:
-        async for message in self._channel.stream(self._method, self._requests(), lambda: self._silence if self._pending else None):
+        opened = asyncio.Event()
+        requests = self._requests(opened)
+        async for message in self._channel.stream(self._method, requests, lambda: self._silence if self._pending else None):
             match message.WhichOneof("message"):
+                case "opened":
+                    opened.set()
                 case "batch":
                     vectors = unpack_vectors(message.batch.vectors)
                     for sequence, vector in zip(message.batch.sequences, vectors, strict=True):
@@ -103,8 +108,10 @@ class EmbedStream:
                     problem = problem_of(message.failure.error)
                     yield Embedded(await self._answered(message.failure.sequence), None, problem)
 
-    async def _requests(self) -> AsyncIterator[embedder_pb2.EmbedStreamRequest]:
+    async def _requests(self, opened: asyncio.Event) -> AsyncIterator[embedder_pb2.EmbedStreamRequest]:
         yield embedder_pb2.EmbedStreamRequest(open=self._target)
+        # Why a stream is refused is lost if pictures are being sent then: see BROKEN_WHILE_SENDING.
+        await opened.wait()
         upcoming = next(iter(self._pending), self._last + 1)
         while True:
             async with self._changed:

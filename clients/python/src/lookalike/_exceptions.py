@@ -65,6 +65,8 @@ class LookalikeError(Exception):
 
 
 class InputError(LookalikeError):
+    """What was given is wrong; no server was asked to do anything yet."""
+
     code = "INVALID_ARGUMENT"
 
 
@@ -75,6 +77,8 @@ class ServerNotReachable(LookalikeError):
 
 
 class ServersNotStarted(LookalikeError):
+    """The servers on this machine could not be started."""
+
     code = "FAILED_PRECONDITION"
 
 
@@ -85,6 +89,8 @@ class WorkFailed(LookalikeError):
 
 
 class WorkIncomplete(LookalikeError):
+    """A result lacks a part, and was not kept."""
+
     code = "DATA_LOSS"
 
 
@@ -107,48 +113,70 @@ class CallFailed(LookalikeError):
 
 
 class InvalidArgument(CallFailed):
+    """A request is wrong; `violations` name the fields."""
+
     code = "INVALID_ARGUMENT"
 
 
 class NotFound(CallFailed):
+    """What it names is not there."""
+
     code = "NOT_FOUND"
 
 
 class AlreadyExists(CallFailed):
+    """What it would make is there."""
+
     code = "ALREADY_EXISTS"
 
 
 class FailedPrecondition(CallFailed):
+    """Not in this state."""
+
     code = "FAILED_PRECONDITION"
 
 
 class SpaceMismatch(FailedPrecondition):
-    pass
+    """Vectors of one space met a collection of another; the message names both."""
 
 
 class PermissionDenied(CallFailed):
+    """The token does not allow it."""
+
     code = "PERMISSION_DENIED"
 
 
 class Unauthenticated(CallFailed):
+    """The server wants a token."""
+
     code = "UNAUTHENTICATED"
 
 
 class Aborted(CallFailed):
+    """It changed meanwhile: read again."""
+
     code = "ABORTED"
 
 
 class ResourceExhausted(CallFailed):
+    """Too much at once, or no room; `retry_after` says when to come again."""
+
     code = "RESOURCE_EXHAUSTED"
 
 
 class Unavailable(CallFailed):
+    """The server starts or drains."""
+
     code = "UNAVAILABLE"
 
 
 class DeadlineExceeded(CallFailed):
+    """No answer in time."""
+
     code = "DEADLINE_EXCEEDED"
 
 
 class DataLoss(CallFailed):
+    """What arrived is not what was sent."""
+
     code = "DATA_LOSS"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import datetime
@@ -9,9 +10,23 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from lookalike_protos.indexer.v1 import (
+    builds_pb2,
+    builds_pb2_grpc,
+    collections_pb2,
+    collections_pb2_grpc,
+    items_pb2,
+    items_pb2_grpc,
+    search_pb2,
+    search_pb2_grpc,
+)
+from lookalike_protos.packing import pack_vectors, rows_per_batch
+from lookalike_protos.types.v1 import dba_pb2, space_pb2
+from numpy.typing import NDArray
+
 from lookalike._channel import Channel
 from lookalike._config import Timeouts
-from lookalike._exceptions import WorkFailed, WorkIncomplete
+from lookalike._exceptions import Unavailable, WorkFailed, WorkIncomplete
 from lookalike._models import (
     Alias,
     Build,
@@ -33,22 +48,9 @@ from lookalike._models import (
 )
 from lookalike._pages import pages
 from lookalike._ranking import RankParts
-from lookalike._status import problem_of
+from lookalike._status import BROKEN_WHILE_SENDING, problem_of
 from lookalike._watch import watch
 from lookalike._wire import read, write
-from lookalike_protos.indexer.v1 import (
-    builds_pb2,
-    builds_pb2_grpc,
-    collections_pb2,
-    collections_pb2_grpc,
-    items_pb2,
-    items_pb2_grpc,
-    search_pb2,
-    search_pb2_grpc,
-)
-from lookalike_protos.packing import pack_vectors, rows_per_batch
-from lookalike_protos.types.v1 import dba_pb2, space_pb2
-from numpy.typing import NDArray
 
 _CHUNK_ITEMS = 1000
 _CHUNK_ITEM_BYTES = 8 * 1024 * 1024
@@ -130,21 +132,30 @@ class AsyncIndexer:
         """
         chunks = list(_chunks(items, space.dim))
         proto_space = write(space, space_pb2.Space)
+        acknowledged = asyncio.Semaphore()
 
         async def requests() -> AsyncIterator[items_pb2.UpsertItemsRequest]:
             yield items_pb2.UpsertItemsRequest(collection=collection)
             for part in chunks:
-                chunk = items_pb2.UpsertChunk(
-                    items=[write(item, items_pb2.Item) for item in items[part]], vectors=pack_vectors(vectors[part], proto_space)
+                # One chunk at a time: why one is refused is lost if the next is being sent then.
+                await acknowledged.acquire()
+                messages = [write(item, items_pb2.Item) for item in items[part]]
+                yield items_pb2.UpsertItemsRequest(
+                    chunk=items_pb2.UpsertChunk(items=messages, vectors=pack_vectors(vectors[part], proto_space))
                 )
-                yield items_pb2.UpsertItemsRequest(chunk=chunk)
 
         kept, failures, answer = 0, dict[str, Problem](), items_pb2.UpsertItemsResponse()
         answered = iter(chunks)
-        async for answer in self._channel.stream(self._items.UpsertItems, requests(), lambda: self._timeouts.upsert):
-            part = next(answered)
-            kept += answer.kept_count
-            failures.update({items[part][failure.index].id: problem_of(failure.error) for failure in answer.failures})
+        try:
+            async for answer in self._channel.stream(self._items.UpsertItems, requests(), lambda: self._timeouts.upsert):
+                acknowledged.release()
+                part = next(answered)
+                kept += answer.kept_count
+                failures.update({items[part][failure.index].id: problem_of(failure.error) for failure in answer.failures})
+        except Unavailable as error:
+            if error.reason == BROKEN_WHILE_SENDING:
+                await self.get_collection(collection)  # NotFound is what the server meant
+            raise
         if next(answered, None) is not None:
             raise WorkIncomplete(f"the indexer acknowledged {kept} of {len(items)} items and ended the call: try again")
         return UpsertResult(answer.collection, answer.revision, kept, failures)

@@ -9,8 +9,9 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
-from lookalike._exceptions import Violation
 from numpy.typing import NDArray
+
+from lookalike._exceptions import Violation
 
 
 class State(StrEnum):
@@ -30,6 +31,8 @@ class State(StrEnum):
 
 
 class Metric(StrEnum):
+    """How two vectors of a space are compared."""
+
     UNSPECIFIED = "UNSPECIFIED"
     COSINE = "COSINE"
 

@@ -7,6 +7,7 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
+
 from lookalike import _exceptions as errors
 from lookalike._models import Problem
 
@@ -24,6 +25,11 @@ _TYPES = (
     errors.DataLoss,
 )
 _BY_CODE: dict[str, type[errors.CallFailed]] = {each.code: each for each in _TYPES}
+
+# A server may end a call while the client still writes; grpc.aio then forgets the status that the server gave
+# (https://github.com/grpc/grpc/issues/36066). Whoever sends streams has to find out in another way.
+BROKEN_WHILE_SENDING = "BROKEN_WHILE_SENDING"
+_MASKED = "Internal error from Core"
 
 
 def problem_of(status: Status) -> Problem:
@@ -63,6 +69,10 @@ def error_of_call(error: grpc.aio.AioRpcError, service: str, address: str, found
     status = rpc_status.from_call(error)
     if status is not None:
         return error_of(problem_of(status))
+    if error.code() is grpc.StatusCode.INTERNAL and error.details() == _MASKED:
+        return errors.Unavailable(
+            f"the {service} at {address} ended the call while something was being sent to it: try again", reason=BROKEN_WHILE_SENDING
+        )
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         return errors.ServerNotReachable(
             f"no {service} answers at {address} ({found}): start the servers with `lookalike up`, or name its address with --{service}",

@@ -8,14 +8,16 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
+from lookalike_protos.trainer.v1 import datasets_pb2, datasets_pb2_grpc, jobs_pb2, jobs_pb2_grpc, models_pb2, models_pb2_grpc
+
 from lookalike._channel import Channel
 from lookalike._config import Timeouts
-from lookalike._exceptions import WorkFailed
+from lookalike._exceptions import Unavailable, WorkFailed
 from lookalike._models import Dataset, DatasetRevision, Event, ImportSpec, Job, ManifestEntry, Model, ModelVersion, State, TrainSpec
 from lookalike._pages import pages
+from lookalike._status import BROKEN_WHILE_SENDING
 from lookalike._watch import watch
 from lookalike._wire import read, write
-from lookalike_protos.trainer.v1 import datasets_pb2, datasets_pb2_grpc, jobs_pb2, jobs_pb2_grpc, models_pb2, models_pb2_grpc
 
 _CHUNK_BYTES = 2 * 1024 * 1024
 _ENTRIES_AT_ONCE = 10_000
@@ -49,8 +51,19 @@ class AsyncTrainer:
         kept: `find_missing_blobs` tells what to send again.
         """
         for batch in _batches_of_bytes(files):
-            requests = _chunks(batch, sent or (lambda _: None))
-            await self._channel.unary(self._datasets.UploadBlobs, requests, self._timeouts.upload)
+            try:
+                await self._upload(batch, sent or _ignore)
+            except Unavailable as error:
+                if error.reason != BROKEN_WHILE_SENDING:
+                    raise
+                # Sent one by one, the file that was refused is refused with the reason.
+                missing = await self.find_missing_blobs(sha256 for _, sha256, _ in batch)
+                for file in batch:
+                    if file[1] in missing:
+                        await self._upload([file], _ignore)
+
+    async def _upload(self, files: Iterable[tuple[Path, str, int]], sent: Callable[[int], None]) -> None:
+        await self._channel.unary(self._datasets.UploadBlobs, _chunks(files, sent), self._timeouts.upload)
 
     async def commit_revision(self, dataset: str, entries: Sequence[ManifestEntry]) -> DatasetRevision:
         """Make a revision of the dataset `dataset` (its id) of contents that the server has."""
@@ -141,6 +154,10 @@ class AsyncTrainer:
     async def delete_model(self, name: str) -> None:
         """Delete `models/M/versions/V`, or `models/M` with all its versions."""
         await self._channel.unary(self._models.DeleteModel, models_pb2.DeleteModelRequest(name=name), self._timeouts.call)
+
+
+def _ignore(_: int) -> None:
+    pass
 
 
 def _batches_of_bytes(files: Sequence[tuple[Path, str, int]]) -> Iterable[list[tuple[Path, str, int]]]:

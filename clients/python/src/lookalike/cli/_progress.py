@@ -45,7 +45,7 @@ class ConsoleObserver(Observer):
 
     def say(self, message: str) -> None:
         """Print a line above the bars."""
-        self._console.print(escape(message), style="dim", highlight=False)
+        self._console.print(escape(message), style="dim", highlight=False, soft_wrap=True)
 
     def event(self, event: Event) -> None:
         """Show how far the work is, and its figures."""

@@ -26,6 +26,8 @@ GO_ON = "run the same command again: it goes on where it was"
 
 _PANEL = "Where the servers are"
 _LISTED = 20
+# Columns where nobody looks at a terminal: enough that no row is folded.
+_UNFOLDED = 2000
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 DataOption = Annotated[
@@ -61,6 +63,8 @@ class Session:
         self.if_interrupted = GO_ON
         self._addresses = {"trainer": trainer, "embedder": embedder, "indexer": indexer}
         self._out = Console(highlight=False)
+        if not self._out.is_terminal:
+            self._out.width = _UNFOLDED
         self._notes = Console(stderr=True, highlight=False)
         self.observer = ConsoleObserver(self._notes)
 

@@ -19,6 +19,12 @@ class _Engine(StrEnum):
     exact = "exact"
 
 
+_ENGINE_HELP = (
+    "What answers searches of a new collection. Default: annoy, but for small collections and where it would find too little;"
+    " annoy given here is used in any case."
+)
+
+
 @command(
     app,
     "index",
@@ -40,9 +46,7 @@ async def index(
         ),
     ] = None,
     dba: Dba = None,
-    engine: Annotated[
-        _Engine | None, typer.Option("--engine", help="What answers searches of a new collection. Default: annoy.", show_default=False)
-    ] = None,
+    engine: Annotated[_Engine | None, typer.Option("--engine", help=_ENGINE_HELP, show_default=False)] = None,
 ) -> None:
     """Embed the pictures of a folder, flat or nested, into a collection, and build its index.
 
@@ -55,6 +59,7 @@ async def index(
         model=model,
         dba=dba,
         engine=Engine(engine.upper()) if engine else None,
+        force_engine=engine is _Engine.annoy,
         observer=session.observer,
     )
     session.note_left_out(indexed.left_out)

@@ -36,9 +36,12 @@ async def import_(
             show_default=False,
         ),
     ] = None,
+    size: Annotated[
+        int, typer.Option("--size", min=0, max=1024, help="Side that pictures are resized to; 0 is what the network was trained for.")
+    ] = 0,
 ) -> None:
     """Make a model of a timm network as it is, without training."""
-    job = await workflows.start_import(session.client, name, timm, weights)
+    job = await workflows.start_import(session.client, name, timm, weights, size)
     version = await wait_for_model(session, job.name)
     session.answer(version, *describe(version))
 

@@ -10,7 +10,9 @@ import typer
 from lookalike import workflows
 from lookalike.cli._app import PROVE, app
 from lookalike.cli._arguments import Dba, ModelName, Queries, QueryDba, RankK, References
+from lookalike.cli._documents import document
 from lookalike.cli._session import Session, command
+from lookalike.workflows._dba import dba_document
 
 
 @command(
@@ -43,7 +45,7 @@ async def submit(
     if done.missing:
         session.note(f"{done.missing:,} queries could not be read: their lines have no references")
     session.answer(
-        done,
+        {**document(done), "dba": dba_document(done.dba), "query_dba": dba_document(done.query_dba)},
         f"{done.path}: {done.rows:,} queries × {min(done.k, done.references):,} references with {done.model}",
         f"DBA of references: {_augmentation(done.dba)}; of queries: {_augmentation(done.query_dba)}",
     )

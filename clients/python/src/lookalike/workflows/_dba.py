@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from lookalike._exceptions import InputError
 from lookalike._models import DbaSpec, DbaWeights
@@ -38,6 +39,11 @@ def choose_dba(k: int | None, advice: DbaSpec | None) -> DbaChoice:
 def choose_query_dba(k: int | None) -> DbaChoice:
     """Return augmentation of queries among queries with `k` neighbours; off if `k` is None, since it needs all queries at once."""
     return DbaChoice(None, "default") if k is None else choose_dba(k, None)
+
+
+def dba_document(choice: DbaChoice) -> dict[str, Any]:
+    """Return a choice as reports hold it."""
+    return {"k": choice.k, "weights": choice.spec.weights.lower() if choice.spec else None, "source": choice.source}
 
 
 def _or_off(spec: DbaSpec) -> DbaSpec | None:

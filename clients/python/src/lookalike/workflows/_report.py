@@ -17,8 +17,8 @@ from lookalike_images import PictureError, decode, thumbnail
 from lookalike_retrieval import Interval
 
 from lookalike._files import written_whole
-from lookalike._folders import LeftOut, PictureFile
-from lookalike.workflows._dba import DbaChoice
+from lookalike._folders import PictureFile
+from lookalike.workflows._dba import dba_document
 from lookalike.workflows.evaluate import Evaluation
 
 SHOWN_HITS = 10
@@ -56,8 +56,8 @@ def report_document(evaluation: Evaluation) -> dict[str, Any]:
         "model": evaluation.model,
         "space": evaluation.space.fingerprint,
         "profile": evaluation.space.profile,
-        "dba": _dba(evaluation.dba),
-        "query_dba": _dba(evaluation.query_dba),
+        "dba": dba_document(evaluation.dba),
+        "query_dba": dba_document(evaluation.query_dba),
         "transductive": evaluation.query_dba.k > 0,
         "queries_are_references": evaluation.same_folder,
         "unanswerable": [picture.id for picture in evaluation.unanswerable],
@@ -96,6 +96,7 @@ def report_page(evaluation: Evaluation, report: dict[str, Any]) -> str:
     answered = order[: int(evaluation.scores.answerable.sum())]
     shown = min(SHOWN_QUERIES, len(answered))
     return environment.get_template("report.html.jinja").render(
+        title=f"{evaluation.space.model}, version {evaluation.space.version}",
         report=report,
         left_out=(*evaluation.left_out_queries, *evaluation.left_out_references),
         bars=_histogram(evaluation),
@@ -150,12 +151,3 @@ def _histogram(evaluation: Evaluation) -> list[dict[str, float]]:
 
 def _ends(interval: Interval) -> list[float]:
     return [interval.low, interval.high]
-
-
-def _dba(choice: DbaChoice) -> dict[str, Any]:
-    return {"k": choice.k, "weights": choice.spec.weights.lower() if choice.spec else None, "source": choice.source}
-
-
-def left_out_lines(left_out: Sequence[LeftOut]) -> list[str]:
-    """Return a line for each file that was left out."""
-    return [f"{each.id}: {each.message} [{each.reason}]" for each in left_out]

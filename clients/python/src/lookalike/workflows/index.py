@@ -54,7 +54,7 @@ async def index(
 
     A collection that is not there is made: for `model`, else the newest trained model, else the built-in zero-shot one; `engine` and, as
     default of its builds, DBA are fixed then. One that is there is embedded with what it pins; another `model` or `engine` is an error.
-    `force_engine` uses the engine's index even where exact search would be chosen.
+    `force_engine` builds the engine's index and uses it even where exact search would be chosen.
     """
     name = resource_id("collections", collection)
     listing = await asyncio.to_thread(scan, folder)
@@ -122,9 +122,10 @@ async def _build(client: AsyncClient, collection: str, choice: DbaChoice, force:
     now = await client.indexer.get_collection(collection)
     if now.item_count == 0:
         return None
-    if now.active_build and not force:
+    if now.active_build:
         active = await client.indexer.get_build(now.active_build)
-        if active.revision == now.revision and active.report and _same(active.report.dba, choice.spec):
+        forced = active.spec is not None and active.spec.force_engine
+        if active.revision == now.revision and active.report and _same(active.report.dba, choice.spec) and forced >= force:
             return None
     spec = BuildSpec(dba=choice.spec or DbaSpec(0), force_engine=force)
     while True:
