@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from lookalike_indexer.candidates.annoy import AnnoyCandidates, Effort, write_trees
+from lookalike_indexer.candidates.exact import ExactCandidates, rows_of
+from lookalike_retrieval import normalise
+from numpy.typing import NDArray
+
+
+def units(count: int, dim: int = 16) -> NDArray[np.float32]:
+    return normalise(np.random.default_rng(count).standard_normal((count, dim)))
+
+
+def open_trees(folder: Path, vectors: NDArray[np.float32], effort: Effort = Effort(1000, 50)) -> AnnoyCandidates:  # noqa: B008
+    write_trees(vectors, folder, trees=10, reduced_dim=8)
+    return AnnoyCandidates(folder, vectors.shape[1], effort)
+
+
+def test_exact_proposes_the_nearest_live_rows() -> None:
+    vectors, queries = units(200), units(3)
+    dead = np.zeros(200, np.bool_)
+    dead[::3] = True
+    proposal = ExactCandidates(vectors).propose(queries, 5, dead)
+    scores = np.where(dead, -2, queries @ vectors.T)
+    np.testing.assert_array_equal(proposal.rows, np.argsort(-scores, axis=1)[:, :5])
+    assert proposal.search_k == 0
+
+
+def test_exact_proposes_nothing_where_all_are_dead() -> None:
+    assert [len(rows) for rows in ExactCandidates(units(5)).propose(units(2), 3, np.ones(5, np.bool_)).rows] == [0, 0]
+
+
+def test_a_choice_of_all_rows_is_the_array_itself() -> None:
+    vectors = units(5)
+    assert rows_of(vectors, np.arange(5)) is vectors
+    assert len(rows_of(vectors, np.array([3, 1]))) == 2
+
+
+def test_the_same_vectors_make_the_same_bytes(tmp_path: Path) -> None:
+    vectors = units(300)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        write_trees(vectors, tmp_path / name, trees=10, reduced_dim=8)
+    for file in ("trees.ann", "projection.npy"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_annoy_proposes_no_dead_row_and_looks_deeper_for_them(tmp_path: Path) -> None:
+    vectors = units(400)
+    source = open_trees(tmp_path, vectors, Effort(400, 20))
+    dead = np.zeros(400, np.bool_)
+    few = source.propose(vectors[:5], 1, dead)
+    assert few.search_k == 400
+    assert all(len(rows) == 20 for rows in few.rows)
+    dead[:200] = True
+    half = source.propose(vectors[:5], 1, dead)
+    assert half.search_k == 800
+    assert all(len(rows) > 5 and not dead[rows].any() for rows in half.rows)
+
+
+def test_annoy_looks_deeper_for_many_hits_but_as_told_if_told(tmp_path: Path) -> None:
+    source = open_trees(tmp_path, units(400), Effort(400, 20))
+    dead = np.zeros(400, np.bool_)
+    many = source.propose(units(1), 100, dead)
+    assert (len(many.rows[0]), many.search_k) == (200, 4000)
+    assert source.propose(units(1), 100, dead, 50).search_k == 50
+
+
+def test_vectors_that_cannot_be_reduced_are_indexed_as_they_are(tmp_path: Path) -> None:
+    alike = normalise(np.ones((50, 16), np.float32))
+    source = open_trees(tmp_path, alike)
+    assert source.reduced_dim == 16
+    assert len(source.propose(alike[:1], 10, np.zeros(50, np.bool_)).rows[0]) == 50
