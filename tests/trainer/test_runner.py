@@ -10,10 +10,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from lookalike_runtime.errors import ResourceExhausted
 from lookalike_trainer import runner as runner_module
 from lookalike_trainer import worker_process
 from lookalike_trainer.job_folders import DEFAULT_START
-from lookalike_trainer.job_records import Job, State
+from lookalike_trainer.job_records import Failure, Job, State
 from lookalike_trainer.job_spec import Start
 from lookalike_trainer.runner import Runner
 from lookalike_trainer.worker_process import end_orphans
@@ -135,6 +136,18 @@ async def test_a_registry_that_cannot_be_written_fails_the_job(parts: Parts) -> 
         job = await ended(parts, uid)
     assert job.failure
     assert job.failure.reason == "PUBLISHING_FAILED"
+
+
+async def test_a_worker_that_cannot_be_followed_is_ended(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise ResourceExhausted("DISK_FULL", "the server's disk is full")
+
+    monkeypatch.setattr(parts.jobs, "add_reports", full)
+    uid = parts.queue("slow")
+    async with running(parts):
+        job = await ended(parts, uid)
+        assert is_gone(pids_of(parts, uid)[0])
+    assert job.failure == Failure(code="RESOURCE_EXHAUSTED", reason="DISK_FULL", message="the server's disk is full")
 
 
 async def test_a_running_job_is_cancelled(parts: Parts) -> None:

@@ -85,7 +85,11 @@ class Runner:
         try:
             folder = await asyncio.to_thread(self._folders.prepare, job)
             worker = await WorkerProcess.start(self._command, folder)
-            exit_code = await self._follow(job, worker, folder)
+            try:
+                exit_code = await self._follow(job, worker, folder)
+            except BaseException:
+                await worker.end()  # nobody would follow it
+                raise
             await asyncio.to_thread(self._conclude, job.uid, folder, exit_code)
         except ServiceError as error:
             await asyncio.to_thread(self._fail, job, Failure(code=error.code, reason=error.reason, message=error.message))
