@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -33,10 +34,18 @@ Surroundings = Callable[["grpc.aio.ServicerContext[Any, Any]"], AbstractAsyncCon
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Puts `Calls.around` about the handler of every call."""
+    """Surrounds the handler of every call with authorisation, statuses and counts."""
 
     def __init__(self, authoriser: Authoriser) -> None:
         self._authoriser = authoriser
+        self._watches: set[asyncio.Task[Any]] = set()
+        self._draining = False
+
+    def drain(self) -> None:
+        """End every Watch call with UNAVAILABLE: it would last as long as what it watches. Its caller reconnects and misses nothing."""
+        self._draining = True
+        for watch in self._watches:
+            watch.cancel()
 
     async def intercept_service(
         self,
@@ -55,11 +64,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         IN_FLIGHT.labels(method).inc()
         try:
             self._authoriser.check(method, dict(context.invocation_metadata() or ()))
-            yield
+            with self._noted(method):
+                yield
             code = "OK"
         except ServiceError as error:
             code = error.code
             await context.abort_with_status(rpc_status.to_status(status_of(error)))
+        except asyncio.CancelledError:
+            if not self._draining:
+                raise
+            code = "UNAVAILABLE"
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is stopping: call again after the last event seen")
         except grpc.aio.AbortError:
             code = Code.Name(context.code() or 2)
             raise
@@ -71,6 +86,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             IN_FLIGHT.labels(method).dec()
             CALLS.labels(method, code).inc()
             SECONDS.labels(method).observe(time.perf_counter() - started)
+
+    @contextmanager
+    def _noted(self, method: str) -> Iterator[None]:
+        """Remember the task of a Watch call for `drain`."""
+        task = asyncio.current_task()
+        if task is None or not method.rpartition("/")[2].startswith("Watch"):
+            yield
+            return
+        self._watches.add(task)
+        try:
+            yield
+        finally:
+            self._watches.discard(task)
 
 
 def _surround(handler: grpc.RpcMethodHandler[Any, Any], around: Surroundings) -> grpc.RpcMethodHandler[Any, Any]:

@@ -94,7 +94,8 @@ async def _serve(name: str, settings: ServerSettings, service: Service) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    server = grpc.aio.server(interceptors=[CallInterceptor(Authoriser.from_file(settings.tokens_file))], options=CHANNEL_OPTIONS)
+    calls = CallInterceptor(Authoriser.from_file(settings.tokens_file))
+    server = grpc.aio.server(interceptors=[calls], options=CHANNEL_OPTIONS)
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     channelz.add_channelz_servicer(server)
@@ -114,6 +115,7 @@ async def _serve(name: str, settings: ServerSettings, service: Service) -> None:
         await stopping.wait()
         log.info("draining", seconds=settings.drain_seconds)
         await report.drain()
+        calls.drain()
         await server.stop(settings.drain_seconds)
     finally:
         await service.stop()
