@@ -81,9 +81,9 @@ def report_document(data: Path, evidence: Evidence) -> dict[str, Any]:
 
 def epochs_of(events: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
     """Return the figures after each epoch, in order, out of a job's events; epoch 0 is before training."""
-    measured = [event["metrics"] for event in events if event["metrics"] and (event["progress"] or {}).get("stage") != "bundle"]
-    first = 0 if measured and "train_loss" not in measured[0] else 1
-    return [{"epoch": number, **metrics} for number, metrics in enumerate(measured, first)]
+    before = [event["metrics"] for event in events if "heldout_map" in event["metrics"] and "train_loss" not in event["metrics"]]
+    after = [event["metrics"] for event in events if "train_loss" in event["metrics"] and event["progress"]["stage"] == "train"]
+    return [{"epoch": 0, **metrics} for metrics in before[:1]] + [{"epoch": n, **metrics} for n, metrics in enumerate(after, 1)]
 
 
 def _figures(report: Mapping[str, Any]) -> dict[str, Any]:
