@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 from lookalike_protos.indexer.v1 import builds_pb2, collections_pb2, items_pb2
 from lookalike_protos.packing import unpack_vectors
@@ -136,6 +137,42 @@ def test_a_build_that_the_servers_death_interrupted_has_failed_and_the_one_befor
     assert (answer.exact, answer.build) == (False, first.name)
     assert again.found(name, vectors[:2], 1) != [["i0000"], ["i0001"]]
     assert again.build(name).state == operations_pb2.STATE_SUCCEEDED
+
+
+def builder_of(server: Indexer) -> psutil.Process:
+    (child,) = psutil.Process(server.process.pid).children()
+    return child
+
+
+def begin_long_build(server: Indexer, rng: np.random.Generator) -> builds_pb2.Build:
+    name = server.create("c", dim=32)
+    server.upsert(name, [f"i{n:04d}" for n in range(3000)], rng.standard_normal((3000, 32)).astype(np.float32))
+    build = server.begin(name, force_engine=True, trees=1000)
+    for event in server.builds.WatchBuild(builds_pb2.WatchBuildRequest(name=build.name)):
+        if event.progress.stage == "index":
+            break
+    return build
+
+
+def test_the_process_of_a_build_has_low_priority_and_ends_with_its_server(start: Start, rng: np.random.Generator) -> None:
+    server = start()
+    begin_long_build(server, rng)
+    child = builder_of(server)
+    assert child.nice() >= 10
+    server.kill()
+    child.wait(10)
+
+
+def test_a_build_whose_process_dies_has_failed_and_leaves_nothing(start: Start, rng: np.random.Generator) -> None:
+    server = start()
+    build = begin_long_build(server, rng)
+    builder_of(server).kill()
+    last = list(server.builds.WatchBuild(builds_pb2.WatchBuildRequest(name=build.name)))[-1]
+    assert last.state == operations_pb2.STATE_FAILED
+    assert "status -9" in last.error.message
+    (folder,) = (server.data / "indexer" / "collections").iterdir()
+    assert list((folder / "builds").iterdir()) == []
+    assert server.build("collections/c").state == operations_pb2.STATE_SUCCEEDED
 
 
 def test_a_build_that_waits_is_made_by_the_next_server(start: Start, rng: np.random.Generator) -> None:

@@ -81,20 +81,28 @@ class Collections:
         return self.open(self._catalog.resolve(name))
 
     def open(self, record: Collection) -> OpenCollection:
-        """Return the open collection of a record."""
+        """Return the open collection of a record; raises NotFound if it is no more."""
         opened = self._open.get(record.uid)
         if opened is not None:
             return opened
         with self._lock:
             opened = self._open.get(record.uid)
             if opened is None:
-                # Read again: a deletion may have come between.
-                opened = OpenCollection(self._root / record.uid, self._catalog.find(record.name))
+                opened = OpenCollection(self._root / record.uid, self._read_again(record))
                 self._open[record.uid] = opened
         if opened.build_damaged and record.active_build is not None:
             self._builds.discard(record.uid, record.active_build)
             shutil.rmtree(opened.build_folder(record.active_build), ignore_errors=True)
         return opened
+
+    def _read_again(self, record: Collection) -> Collection:
+        """Return a record as it is now: a deletion or another build may have come between."""
+        current = self._catalog.by_uid(record.uid)
+        if current is None:
+            raise NotFound(
+                "COLLECTION_NOT_FOUND", f"collection {record.name!r} was deleted meanwhile", metadata={"collection": record.name}
+            )
+        return current
 
     def summary(self, record: Collection) -> Summary:
         """Return what is in a collection, without opening it for searches."""
