@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import io
+import signal
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from lookalike_embedder.callers import BatchEmbedded, Refused
+from lookalike_embedder.callers import BatchEmbedded, FewEmbedded, Refused
 from lookalike_embedder.lanes import Lane
 from lookalike_embedder.loading import ServedProfile
 from lookalike_embedder.pipeline import Pipeline
@@ -27,6 +28,11 @@ def grey(value: int) -> bytes:
     return encoded.getvalue()
 
 
+async def embed(pipeline: Pipeline, profile: ServedProfile, pictures: list[bytes], deadline: float | None) -> FewEmbedded:
+    with pipeline.admit(pictures):
+        return await pipeline.embed(profile, pictures, deadline)
+
+
 async def wait_for_batch(model: Any) -> None:
     """Wait until the device has begun with one more batch."""
     assert await asyncio.to_thread(model.started.acquire, timeout=30)
@@ -37,7 +43,7 @@ def places_taken(pipeline: Pipeline, lane: Lane) -> int:
 
 
 async def test_each_picture_has_its_own_vector(start_pipeline: StartPipeline, profile: ServedProfile) -> None:
-    few = await start_pipeline(batch_size=3).embed(profile, [grey(v) for v in range(0, 250, 10)], None)
+    few = await embed(start_pipeline(batch_size=3), profile, [grey(v) for v in range(0, 250, 10)], None)
     assert few.results == tuple(range(25))
     np.testing.assert_allclose(few.vectors[:, 0], np.arange(0, 250, 10))
     assert few.cost.batch_size == 3
@@ -46,20 +52,21 @@ async def test_each_picture_has_its_own_vector(start_pipeline: StartPipeline, pr
 async def test_pictures_of_one_call_share_a_batch_on_an_idle_device(
     start_pipeline: StartPipeline, profile: ServedProfile, model: Any
 ) -> None:
-    await start_pipeline(batch_wait_seconds=30).embed(profile, [grey(v) for v in range(8)], None)
+    await embed(start_pipeline(batch_wait_seconds=30), profile, [grey(v) for v in range(8)], None)
     assert model.batches == [8]
 
 
-async def test_batch_grows_while_the_device_is_busy(start_pipeline: StartPipeline, profile: ServedProfile, model: Any) -> None:
+async def test_batch_grows_over_callers_while_the_device_is_busy(start_pipeline: StartPipeline, profile: ServedProfile, model: Any) -> None:
     pipeline = start_pipeline()
     model.gate.clear()
-    calls = [asyncio.create_task(pipeline.embed(profile, [grey(0)], None))]
+    calls = [asyncio.create_task(embed(pipeline, profile, [grey(0)], None))]
     await wait_for_batch(model)
-    for _ in range(5):
-        calls.append(asyncio.create_task(pipeline.embed(profile, [grey(0)], None)))
+    for value in range(1, 6):
+        calls.append(asyncio.create_task(embed(pipeline, profile, [grey(value)], None)))
         await asyncio.sleep(0.02)
     model.gate.set()
-    await asyncio.gather(*calls)
+    answers = await asyncio.gather(*calls)
+    assert [answer.vectors[0, 0] for answer in answers] == [0, 1, 2, 3, 4, 5]
     assert model.batches == [1, 5]
 
 
@@ -76,7 +83,7 @@ async def test_batch_waits_no_longer_than_it_may(
 
     monkeypatch.setattr("lookalike_embedder.decode._pixels", slow)
     pipeline = start_pipeline(batch_wait_seconds=0.05)
-    call = asyncio.create_task(pipeline.embed(profile, [b"fast", b"slow"], None))
+    call = asyncio.create_task(embed(pipeline, profile, [b"fast", b"slow"], None))
     call.add_done_callback(lambda _: decoded.set())
     await wait_for_batch(model)
     assert model.batches == [1]
@@ -90,28 +97,28 @@ async def test_full_queue_is_answered_at_once_with_when_to_come_again(
 ) -> None:
     pipeline = start_pipeline(queue_pictures=64)
     model.gate.clear()
-    first = asyncio.create_task(pipeline.embed(profile, [grey(0)] * 60, None))
+    first = asyncio.create_task(embed(pipeline, profile, [grey(0)] * 60, None))
     await wait_for_batch(model)
     with pytest.raises(ResourceExhausted) as raised:
-        await pipeline.embed(profile, [grey(0)] * 5, None)
+        await embed(pipeline, profile, [grey(0)] * 5, None)
     assert raised.value.reason == "QUEUE_FULL"
     assert raised.value.retry_after is not None
     assert 0 < raised.value.retry_after <= 30
-    fits = asyncio.create_task(pipeline.embed(profile, [grey(0)] * 4, None))
+    fits = asyncio.create_task(embed(pipeline, profile, [grey(0)] * 4, None))
     model.gate.set()
     assert len((await first).results) == 60
     assert len((await fits).results) == 4
     assert places_taken(pipeline, Lane.INTERACTIVE) == 0
 
 
-async def test_queue_is_bounded_in_bytes(start_pipeline: StartPipeline, profile: ServedProfile, model: Any) -> None:
-    pipeline = start_pipeline(queue_bytes=10_000)
-    model.gate.clear()
-    first = asyncio.create_task(pipeline.embed(profile, [bytes(8_000)], None))
-    await asyncio.sleep(0)
-    with pytest.raises(ResourceExhausted):
-        await pipeline.embed(profile, [bytes(8_000)], None)
-    await first
+async def test_queue_is_bounded_in_bytes_of_files_and_of_pixels(start_pipeline: StartPipeline, profile: ServedProfile) -> None:
+    pipeline, pixels = start_pipeline(queue_bytes=10_000), 3 * 16 * 16
+    with pipeline.admit([bytes(9_000)]):
+        with pytest.raises(ResourceExhausted), pipeline.admit([bytes(1_001)]):
+            pass
+        with pipeline.admit([bytes(1_001 - pixels)]), pytest.raises(ResourceExhausted):
+            await pipeline.embed(profile, [b"text"], None)
+    assert len((await embed(pipeline, profile, [bytes(10_000 - pixels)], None)).results) == 1
 
 
 async def test_interactive_call_goes_ahead_of_bulk_that_waits(
@@ -124,7 +131,7 @@ async def test_interactive_call_goes_ahead_of_bulk_that_waits(
         await pipeline.put(stream, sequence, grey(0))
     await wait_for_batch(model)
     await comes_true(lambda: not pipeline._batcher._being_decoded)
-    call = asyncio.create_task(pipeline.embed(profile, [grey(9)], None))
+    call = asyncio.create_task(embed(pipeline, profile, [grey(9)], None))
     await comes_true(lambda: pipeline._batcher._queue.next_turn().lane is Lane.INTERACTIVE)  # type: ignore[union-attr]
     model.gate.set()
     await call
@@ -139,15 +146,15 @@ async def test_pictures_of_a_caller_that_went_cost_no_device_time_and_free_their
 ) -> None:
     pipeline = start_pipeline(batch_size=64)
     model.gate.clear()
-    stays = asyncio.create_task(pipeline.embed(profile, [grey(1)], None))
+    stays = asyncio.create_task(embed(pipeline, profile, [grey(1)], None))
     await wait_for_batch(model)
-    goes = asyncio.create_task(pipeline.embed(profile, [grey(2)] * 60, None))
+    goes = asyncio.create_task(embed(pipeline, profile, [grey(2)] * 60, None))
     await comes_true(lambda: places_taken(pipeline, Lane.INTERACTIVE) == 61)
     goes.cancel()
     await comes_true(lambda: places_taken(pipeline, Lane.INTERACTIVE) == 1)
     model.gate.set()
     await stays
-    assert len((await pipeline.embed(profile, [grey(3)], None)).results) == 1
+    assert len((await embed(pipeline, profile, [grey(3)], None)).results) == 1
     assert model.batches == [1, 1]
 
 
@@ -156,15 +163,15 @@ async def test_pictures_past_their_deadline_cost_no_device_time(
 ) -> None:
     pipeline = start_pipeline()
     model.gate.clear()
-    stays = asyncio.create_task(pipeline.embed(profile, [grey(1)], None))
+    stays = asyncio.create_task(embed(pipeline, profile, [grey(1)], None))
     await wait_for_batch(model)
-    expires = asyncio.create_task(pipeline.embed(profile, [grey(2)] * 5, time.monotonic() + 0.2))
+    expires = asyncio.create_task(embed(pipeline, profile, [grey(2)] * 5, time.monotonic() + 0.2))
     await comes_true(lambda: not pipeline._batcher._being_decoded)
     await asyncio.sleep(0.25)
     model.gate.set()
     await stays
-    await comes_true(lambda: places_taken(pipeline, Lane.INTERACTIVE) == 0)
-    assert model.batches == [1]
+    await embed(pipeline, profile, [grey(3)], None)
+    assert model.batches == [1, 1]
     expires.cancel()
 
 
@@ -219,5 +226,17 @@ async def test_failing_device_fails_the_callers_of_that_batch_only(
         with pytest.raises(RuntimeError, match="out of memory"):
             await anext(stream.answers())
         with pytest.raises(RuntimeError, match="out of memory"):
-            await pipeline.embed(profile, [grey(0)], None)
-    assert len((await pipeline.embed(profile, [grey(0)], None)).results) == 1
+            await embed(pipeline, profile, [grey(0)], None)
+    assert len((await embed(pipeline, profile, [grey(0)], None)).results) == 1
+
+
+async def test_broken_stage_ends_the_server(start_pipeline: StartPipeline, monkeypatch: pytest.MonkeyPatch, comes_true: ComesTrue) -> None:
+    signals: list[int] = []
+    monkeypatch.setattr("signal.raise_signal", signals.append)
+
+    async def break_down(_: object) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr("lookalike_embedder.batcher.Batcher.run", break_down)
+    start_pipeline()
+    await comes_true(lambda: signals == [signal.SIGTERM])

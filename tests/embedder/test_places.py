@@ -21,14 +21,6 @@ async def test_places_are_bounded_in_number_and_in_bytes() -> None:
     assert places.try_take(1, 40)
 
 
-async def test_what_is_larger_than_everything_is_let_in_alone() -> None:
-    places = Places(pictures=3, size=100)
-    assert places.try_take(1, 1_000)
-    assert not places.try_take(1, 1)
-    places.give_back(1, 1_000)
-    assert places.taken == 0
-
-
 async def test_who_waits_longest_is_let_in_first_and_nobody_overtakes() -> None:
     places = Places(pictures=2, size=100)
     assert places.try_take(2, 2)

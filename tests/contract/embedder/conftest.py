@@ -150,3 +150,11 @@ def make_picture() -> Callable[[int], bytes]:
         return encoded.getvalue()
 
     return make
+
+
+@pytest.fixture(scope="session")
+def noise_picture() -> bytes:
+    """A PNG of 5 KB."""
+    encoded = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(encoded, format="PNG")
+    return encoded.getvalue()

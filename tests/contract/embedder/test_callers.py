@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import grpc
-import numpy as np
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 from lookalike_protos.embedder.v1 import embedder_pb2, embedder_pb2_grpc
-from PIL import Image
 
 TARGET = embedder_pb2.Target(model="models/tiny")
 Message = embedder_pb2.EmbedStreamRequest
@@ -29,12 +26,6 @@ def small_address(run_server: Callable[..., AbstractContextManager[str]], regist
     """A server with little room."""
     with run_server(registry, "--queue-pictures", "64", "--stream-pictures", "16", "--batch-size", "4", "--decode-threads", "1") as address:
         yield address
-
-
-def noise_picture() -> bytes:
-    target = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(target, format="PNG")
-    return target.getvalue()
 
 
 async def read_to_the_end(call: grpc.aio.StreamStreamCall[Message, embedder_pb2.EmbedStreamResponse]) -> list[int]:
@@ -62,17 +53,17 @@ async def test_overload_is_answered_at_once_with_when_to_come_again(small_addres
         assert retry.retry_delay.ToTimedelta().total_seconds() > 0
 
 
-async def test_client_that_sends_and_never_reads_is_stopped_by_flow_control(small_address: str) -> None:
+async def test_client_that_sends_and_never_reads_is_stopped_by_flow_control(small_address: str, noise_picture: bytes) -> None:
     # The connection's windows hold about 4 MiB each way: 250 answers, and 1,000 pictures of 5 KB.
-    most, data = 5_000, noise_picture()
+    most = 5_000
     async with grpc.aio.insecure_channel(small_address) as channel:
         call = embedder_pb2_grpc.EmbedderServiceStub(channel).EmbedStream()
         await call.write(Message(open=embedder_pb2.Target(model="models/tiny", profile="head")))
         sent = 0
-        writing = asyncio.ensure_future(call.write(picture(0, data)))
+        writing = asyncio.ensure_future(call.write(picture(0, noise_picture)))
         while sent < most and await finishes(writing):
             sent += 1
-            writing = asyncio.ensure_future(call.write(picture(sent, data)))
+            writing = asyncio.ensure_future(call.write(picture(sent, noise_picture)))
         assert sent < most, "the server took all pictures of a client that reads no answer"
 
         reading = asyncio.ensure_future(read_to_the_end(call))

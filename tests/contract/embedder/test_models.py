@@ -73,9 +73,9 @@ async def comes_true(question: Callable[[], Awaitable[bool]]) -> None:
 
 
 @asynccontextmanager
-async def open_stream(channel: grpc.aio.Channel, model: str) -> AsyncIterator[Stream]:
+async def open_stream(channel: grpc.aio.Channel, model: str, profile: str = "") -> AsyncIterator[Stream]:
     call = embedder_pb2_grpc.EmbedderServiceStub(channel).EmbedStream(timeout=60)
-    await call.write(Message(open=embedder_pb2.Target(model=model)))
+    await call.write(Message(open=embedder_pb2.Target(model=model, profile=profile)))
     opened = await call.read()
     assert isinstance(opened, embedder_pb2.EmbedStreamResponse)
     assert opened.opened.model_version
@@ -116,6 +116,20 @@ async def test_newest_version_is_loaded_without_being_asked_for_and_an_older_one
     assert [model.name for model in listed.models] == ["models/shoes/versions/2"]
 
 
+async def comes_to_be_embedded(channel: grpc.aio.Channel, model: str, picture: bytes) -> None:
+    """Wait until there is room for a version."""
+
+    async def is_embedded() -> bool:
+        try:
+            return bool(await embed(channel, model, picture))
+        except grpc.aio.AioRpcError as error:
+            if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
+                return False
+            raise
+
+    await comes_true(is_embedded)
+
+
 async def test_version_in_use_is_never_unloaded_to_make_room(
     live_registry: Path,
     live_channel: grpc.aio.Channel,
@@ -125,23 +139,47 @@ async def test_version_in_use_is_never_unloaded_to_make_room(
     make_picture: Callable[[int], bytes],
 ) -> None:
     publish(live_registry, "bags", 1, bundle)
-    async with open_stream(live_channel, "models/bags") as stream:
-        publish(live_registry, "bags", 2, other_bundle)
+    publish(live_registry, "bags", 2, other_bundle)
+    async with open_stream(live_channel, "models/bags/versions/1") as stream:
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await embed(live_channel, "models/bags/versions/2", make_picture(0))
         assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         await embed_in(stream, 1, make_picture(0))
-        stream.cancel()  # a client that disappears holds nothing
+        await stream.done_writing()
+        assert await stream.read() is grpc.aio.EOF
+    await comes_to_be_embedded(live_channel, "models/bags/versions/2", make_picture(0))
 
-    async def is_answered() -> bool:
-        try:
-            return bool(await embed(live_channel, "models/bags/versions/2", make_picture(0)))
-        except grpc.aio.AioRpcError as error:
-            if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
-                return False
-            raise
 
-    await comes_true(is_answered)
+@pytest.mark.parametrize("reads", [True, False])
+async def test_client_that_disappears_holds_no_version(
+    live_registry: Path,
+    live_channel: grpc.aio.Channel,
+    publish: Publish,
+    bundle: Bundle,
+    other_bundle: Bundle,
+    noise_picture: bytes,
+    reads: bool,
+) -> None:
+    model = "reader" if reads else "sleeper"
+    publish(live_registry, model, 1, bundle)
+    publish(live_registry, model, 2, other_bundle)
+    async with open_stream(live_channel, f"models/{model}/versions/1", profile="head") as stream:
+        await embed_in(stream, 1, noise_picture)
+        if not reads:  # until the server cannot send its answers any more
+            await fill(stream, noise_picture)
+        stream.cancel()
+    await comes_to_be_embedded(live_channel, f"models/{model}/versions/2", noise_picture)
+
+
+async def fill(stream: Stream, picture: bytes) -> None:
+    """Send pictures until the server takes no more."""
+    for sequence in range(2, 10_000):
+        message = Message(picture=embedder_pb2.SequencedPicture(sequence=sequence, picture=embedder_pb2.Picture(data=picture)))
+        writing = asyncio.ensure_future(stream.write(message))
+        if not (await asyncio.wait([writing], timeout=2))[0]:
+            writing.cancel()
+            return
+    pytest.fail("the server takes everything")
 
 
 async def test_stream_outlives_the_deletion_of_its_version(

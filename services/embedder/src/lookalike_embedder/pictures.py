@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from lookalike_embedder.lanes import Lane
 from lookalike_embedder.loading import ServedProfile
-from lookalike_embedder.places import Places
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +51,9 @@ class Caller(ABC):
         """Whether nobody waits for the answers any more."""
         return self._closed or (self._deadline is not None and time.monotonic() >= self._deadline)
 
-    def enter(self, key: int, data: bytes, places: Places, size: int) -> PictureOnItsWay:
-        """Send a picture on its way; it holds a place of `size` bytes until it is answered or the caller goes."""
-        picture = PictureOnItsWay(key, self, data, places, size)
+    def enter(self, key: int, data: bytes, free_its_place: Callable[[], None] | None = None) -> PictureOnItsWay:
+        """Send a picture on its way; `free_its_place` is called once, when it is answered or the caller goes."""
+        picture = PictureOnItsWay(key, self, data, free_its_place)
         self._under_way.add(picture)
         return picture
 
@@ -84,27 +83,29 @@ class Caller(ABC):
 class PictureOnItsWay:
     """A picture between its arrival and its answer."""
 
-    __slots__ = ("caller", "data", "decode_seconds", "decoded_at", "key", "pixels", "places", "size")
+    __slots__ = ("caller", "data", "decode_seconds", "decoded_at", "free_its_place", "key", "left", "pixels")
 
-    def __init__(self, key: int, caller: Caller, data: bytes, places: Places, size: int) -> None:
+    def __init__(self, key: int, caller: Caller, data: bytes, free_its_place: Callable[[], None] | None) -> None:
         self.key = key
         self.caller = caller
         self.data: bytes | None = data
         self.pixels: NDArray[np.uint8] | None = None
         self.decode_seconds = 0.0
         self.decoded_at = 0.0
-        self.places: Places | None = places
-        self.size = size
+        self.free_its_place = free_its_place
+        self.left = False
 
     @property
     def wanted(self) -> bool:
         """Whether it still is on its way to somebody."""
-        return self.places is not None and not self.caller.gone
+        return not self.left and not self.caller.gone
 
     def leave(self) -> None:
         """Give up what it holds: bytes, pixels, its place. Harmless when repeated."""
         self.data = self.pixels = None
-        if self.places is not None:
-            places, self.places = self.places, None
-            self.caller.leave(self)
-            places.give_back(1, self.size)
+        if self.left:
+            return
+        self.left = True
+        self.caller.leave(self)
+        if self.free_its_place is not None:
+            self.free_its_place()

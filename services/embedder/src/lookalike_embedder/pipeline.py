@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from lookalike_runtime.errors import ResourceExhausted
@@ -56,33 +58,39 @@ class Pipeline:
     def start(self) -> None:
         """Start the stages."""
         self._tasks = [asyncio.create_task(stage.run()) for stage in (self._batcher, self._decoder)]
+        for task in self._tasks:
+            task.add_done_callback(_stage_ended)
 
     async def stop(self) -> None:
         """End the stages; what is under way is dropped."""
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
-            with suppress(asyncio.CancelledError):
+            with suppress(asyncio.CancelledError, Exception):
                 await task
         self._decoder.close()
         self._worker.close()
 
-    async def embed(self, model: ServedProfile, pictures: Sequence[bytes], deadline: float | None) -> FewEmbedded:
-        """Embed a few pictures at once; after `deadline` (of time.monotonic) those that still wait are dropped.
+    def admit(self, pictures: Sequence[bytes]) -> AbstractContextManager[None]:
+        """Hold places for the pictures of a call as long as its message is in memory, waiting for a model included.
 
         Raises ResourceExhausted at once if too much waits.
         """
-        places = self._places[Lane.INTERACTIVE]
-        sizes = [_size(data, model) for data in pictures]
-        if not places.try_take(len(pictures), sum(sizes)):
-            raise self._queue_full(places)
-        caller = FewCaller(model, deadline, len(pictures))
-        try:
-            for key, (data, size) in enumerate(zip(pictures, sizes, strict=True)):
-                self._decoder.put(caller.enter(key, data, places, size))
-            return await caller.answer()
-        finally:
-            caller.close()
+        return self._hold(len(pictures), sum(map(len, pictures)))
+
+    async def embed(self, model: ServedProfile, pictures: Sequence[bytes], deadline: float | None) -> FewEmbedded:
+        """Embed an admitted call's pictures; those that still wait after `deadline` (of time.monotonic) are dropped.
+
+        Raises ResourceExhausted at once if there is no room for their pixels.
+        """
+        with self._hold(0, len(pictures) * _pixel_bytes(model)):
+            caller = FewCaller(model, deadline, len(pictures))
+            try:
+                for key, data in enumerate(pictures):
+                    self._decoder.put(caller.enter(key, data))
+                return await caller.answer()
+            finally:
+                caller.close()
 
     def open_stream(self, model: ServedProfile, deadline: float | None) -> StreamCaller:
         """Return a new stream; whoever opens it closes it."""
@@ -90,14 +98,24 @@ class Pipeline:
 
     async def put(self, stream: StreamCaller, sequence: int, data: bytes) -> None:
         """Take a picture of a stream, once the stream may have one more and there is a place for it."""
-        places, size = self._places[Lane.BULK], _size(data, stream.model)
+        places, size = self._places[Lane.BULK], len(data) + _pixel_bytes(stream.model)
         await stream.admit()
         await places.take(1, size)
-        picture = stream.enter(sequence, data, places, size)
+        picture = stream.enter(sequence, data, partial(places.give_back, 1, size))
         if stream.gone:
             picture.leave()
         else:
             self._decoder.put(picture)
+
+    @contextmanager
+    def _hold(self, pictures: int, size: int) -> Iterator[None]:
+        places = self._places[Lane.INTERACTIVE]
+        if not places.try_take(pictures, size):
+            raise self._queue_full(places)
+        try:
+            yield
+        finally:
+            places.give_back(pictures, size)
 
     def _queue_full(self, places: Places) -> ResourceExhausted:
         seconds = min(30.0, max(0.1, places.taken * self._batcher.seconds_per_picture))
@@ -105,6 +123,12 @@ class Pipeline:
         return ResourceExhausted("QUEUE_FULL", message, retry_after=seconds)
 
 
-def _size(data: bytes, model: ServedProfile) -> int:
-    """Return the bytes that a picture may hold on its way: encoded, then decoded."""
-    return len(data) + 3 * model.preprocessing.size**2
+def _pixel_bytes(model: ServedProfile) -> int:
+    return 3 * model.preprocessing.size**2
+
+
+def _stage_ended(stage: asyncio.Task[None]) -> None:
+    """End the server when a stage breaks, which is a mistake of ours: whoever watches over it starts a new one."""
+    if not stage.cancelled() and (error := stage.exception()) is not None:
+        log.critical("stage_broke", error=repr(error))
+        signal.raise_signal(signal.SIGTERM)

@@ -15,7 +15,7 @@ class _Waiter:
 
 
 class Places:
-    """So many pictures, and so many bytes, may wait at once. What is larger than all of it is let in alone."""
+    """So many pictures, and so many bytes, may wait at once; the largest that comes must fit."""
 
     def __init__(self, pictures: int, size: int) -> None:
         """At most `pictures` of together `size` bytes."""
@@ -53,8 +53,6 @@ class Places:
         self._let_in()
 
     def _fits(self, pictures: int, size: int) -> bool:
-        if self.taken == 0:
-            return True
         return self.taken + pictures <= self._most_pictures and self._bytes + size <= self._most_bytes
 
     def _add(self, pictures: int, size: int) -> None:

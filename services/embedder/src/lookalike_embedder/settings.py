@@ -38,7 +38,7 @@ class EmbedderSettings(ServerSettings):
         int, Field(ge=64, le=100_000, description="Pictures that may wait, of calls and of streams each; beyond them calls are refused.")
     ] = 512
     queue_mib: Annotated[
-        int, Field(ge=1, le=100_000, description="MiB of waiting pictures, encoded and decoded, of calls and of streams each.")
+        int, Field(ge=256, le=100_000, description="MiB of waiting pictures, encoded and decoded, of calls and of streams each.")
     ] = 256
     stream_pictures: Annotated[int, Field(ge=1, le=10_000, description="Unanswered pictures of one stream at most.")] = 256
     decode_threads: Annotated[int | None, Field(ge=1, le=256, description="Threads that decode pictures; default: one a core.")] = None

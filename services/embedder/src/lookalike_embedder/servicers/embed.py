@@ -41,9 +41,10 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
     async def Embed(self, request: embedder_pb2.EmbedRequest, context: Context) -> embedder_pb2.EmbedResponse:
         target = _target("target", request.target)
         pictures = _pictures(request)
-        async with self._models.lease(target) as profile:
-            _check_rows(len(pictures), profile)
-            few = await self._pipeline.embed(profile, pictures, _deadline(context))
+        with self._pipeline.admit(pictures):
+            async with self._models.lease(target) as profile:
+                _check_rows(len(pictures), profile)
+                few = await self._pipeline.embed(profile, pictures, _deadline(context))
         return embedder_pb2.EmbedResponse(
             vectors=pack_vectors(few.vectors, _space(profile)),
             results=[_result(result) for result in few.results],
@@ -55,7 +56,6 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
         target = await _opening(request_iterator)
         async with self._models.lease(target) as profile:
             stream = self._pipeline.open_stream(profile, _deadline(context))
-            context.add_done_callback(lambda _: stream.close())  # type: ignore[arg-type]  # the stubs want a class of their own
             space = _space(profile)
             yield embedder_pb2.EmbedStreamResponse(opened=embedder_pb2.StreamOpened(model_version=profile.name, space=space))
             receiving = asyncio.create_task(self._receive(request_iterator, stream))
