@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import numpy as np
 from google.rpc.code_pb2 import INVALID_ARGUMENT
 from google.rpc.status_pb2 import Status
-from lookalike_protos.embedder.v1 import embedder_pb2, embedder_pb2_grpc
+from lookalike_protos.embedder.v1 import embedder_pb2
 from lookalike_protos.packing import pack_vectors
 from lookalike_protos.types.v1.space_pb2 import Space
 
 SPACE = Space(fingerprint="ls1:00", model="m", version=1, profile="plain", dim=2)
 
 
-class FakeEmbedder(embedder_pb2_grpc.EmbedderServiceServicer):
+class FakeEmbedder:
     """Answers each picture with its length and its sequence; pictures that are `b"bad"` fail.
 
     breaks: after how many answers each connection breaks, one number a connection; later ones last. hold: answers wait for it.
@@ -31,10 +32,14 @@ class FakeEmbedder(embedder_pb2_grpc.EmbedderServiceServicer):
         self.seen: list[list[int]] = []
 
     def add_to(self, server: grpc.aio.Server) -> None:
-        embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(self, server)
+        handler = grpc.stream_stream_rpc_method_handler(
+            self._embed_stream, embedder_pb2.EmbedStreamRequest.FromString, embedder_pb2.EmbedStreamResponse.SerializeToString
+        )
+        service = "lookalike.embedder.v1.EmbedderService"
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"EmbedStream": handler}),))
 
-    async def EmbedStream(  # noqa: N802
-        self, requests: AsyncIterator[embedder_pb2.EmbedStreamRequest], context: grpc.aio.ServicerContext
+    async def _embed_stream(
+        self, requests: AsyncIterator[embedder_pb2.EmbedStreamRequest], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[embedder_pb2.EmbedStreamResponse]:
         left = self.breaks.pop(0) if self.breaks else None
         seen: list[int] = []

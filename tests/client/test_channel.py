@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import grpc
 import pytest
@@ -13,12 +14,12 @@ from lookalike import AsyncClient, DeadlineExceeded, ServerNotReachable, Servers
 from lookalike_protos.embedder.v1 import embedder_pb2
 from lookalike_protos.embedder.v1 import models_pb2 as served_pb2
 from lookalike_protos.indexer.v1 import builds_pb2, collections_pb2, items_pb2, search_pb2
-from lookalike_protos.trainer.v1 import datasets_pb2, jobs_pb2, jobs_pb2_grpc, models_pb2
+from lookalike_protos.trainer.v1 import datasets_pb2, jobs_pb2, models_pb2
 
 Serve = Callable[[Callable[[grpc.aio.Server], None]], AbstractAsyncContextManager[str]]
 
 
-class FailingJobs(jobs_pb2_grpc.JobServiceServicer):
+class FailingJobs:
     """Refuses the first calls of each method as a server does that drains."""
 
     def __init__(self, refusals: int) -> None:
@@ -27,9 +28,11 @@ class FailingJobs(jobs_pb2_grpc.JobServiceServicer):
         self.metadata: dict[str, object] = {}
 
     def add_to(self, server: grpc.aio.Server) -> None:
-        jobs_pb2_grpc.add_JobServiceServicer_to_server(self, server)
+        handler = grpc.unary_unary_rpc_method_handler(self._get_job, jobs_pb2.GetJobRequest.FromString, jobs_pb2.Job.SerializeToString)
+        service = "lookalike.trainer.v1.JobService"
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"GetJob": handler}),))
 
-    async def GetJob(self, request: jobs_pb2.GetJobRequest, context: grpc.aio.ServicerContext) -> jobs_pb2.Job:  # noqa: N802
+    async def _get_job(self, request: jobs_pb2.GetJobRequest, context: grpc.aio.ServicerContext[Any, Any]) -> jobs_pb2.Job:
         self.calls += 1
         self.metadata = dict(context.invocation_metadata() or ())
         if self.calls <= self.refusals:

@@ -34,7 +34,7 @@ def drawn_tree() -> dict[str, str]:
 
 def test_drawn_tree_is_the_tree_of_classes() -> None:
     real = {
-        name: value.__base__.__name__
+        name: value.__mro__[1].__name__
         for name, value in vars(_exceptions).items()
         if isinstance(value, type) and issubclass(value, _exceptions.LookalikeError) and name != "LookalikeError"
     }

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import grpc
 import pytest
 from lookalike import AsyncClient, Servers, State, Timeouts, WorkFailed
-from lookalike_protos.trainer.v1 import jobs_pb2, jobs_pb2_grpc
+from lookalike_protos.trainer.v1 import jobs_pb2
 from lookalike_protos.types.v1 import operations_pb2
 
 Serve = Callable[[Callable[[grpc.aio.Server], None]], AbstractAsyncContextManager[str]]
 
 
-class Jobs(jobs_pb2_grpc.JobServiceServicer):
+class Jobs:
     """A job of five events; each connection breaks or falls silent after one."""
 
     def __init__(self, end: operations_pb2.State.ValueType, *, silent: bool = False) -> None:
@@ -23,22 +25,25 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
         self.asked: list[int] = []
 
     def add_to(self, server: grpc.aio.Server) -> None:
-        jobs_pb2_grpc.add_JobServiceServicer_to_server(self, server)
+        watch = grpc.unary_stream_rpc_method_handler(
+            self._watch_job, jobs_pb2.WatchJobRequest.FromString, operations_pb2.Event.SerializeToString
+        )
+        get = grpc.unary_unary_rpc_method_handler(self._get_job, jobs_pb2.GetJobRequest.FromString, jobs_pb2.Job.SerializeToString)
+        service = "lookalike.trainer.v1.JobService"
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"WatchJob": watch, "GetJob": get}),))
 
-    async def WatchJob(  # noqa: N802
-        self, request: jobs_pb2.WatchJobRequest, context: grpc.aio.ServicerContext
+    async def _watch_job(
+        self, request: jobs_pb2.WatchJobRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[operations_pb2.Event]:
         self.asked.append(request.after_sequence)
         sequence = request.after_sequence + 1
         yield operations_pb2.Event(sequence=sequence, state=self.end if sequence == 5 else operations_pb2.STATE_RUNNING)
         if sequence < 5 and self.silent:
-            import asyncio
-
             await asyncio.sleep(30)
         if sequence < 5:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "draining")
 
-    async def GetJob(self, request: jobs_pb2.GetJobRequest, context: grpc.aio.ServicerContext) -> jobs_pb2.Job:  # noqa: N802
+    async def _get_job(self, request: jobs_pb2.GetJobRequest, context: grpc.aio.ServicerContext[Any, Any]) -> jobs_pb2.Job:
         return jobs_pb2.Job(name=request.name, state=self.end, model_version="models/m/versions/1")
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime
+from typing import Any
 
+from google.protobuf.message import Message
 from lookalike import DbaSpec, DbaWeights, Init, Item, Job, Space, State, TrainSpec, WeightsFile
 from lookalike import _models as models
 from lookalike._wire import read, write
@@ -15,7 +17,7 @@ from lookalike_protos.trainer.v1 import datasets_pb2, jobs_pb2, models_pb2
 from lookalike_protos.types.v1 import dba_pb2, operations_pb2, space_pb2
 
 # What is read off the wire by field name, with its message.
-PAIRS = [
+PAIRS: list[tuple[type[Any], type[Message]]] = [
     (models.Space, space_pb2.Space),
     (models.DbaSpec, dba_pb2.DbaSpec),
     (models.Progress, operations_pb2.Progress),

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+
 from lookalike._exceptions import DeadlineExceeded
 from lookalike._status import error_of_call
 
@@ -17,7 +18,7 @@ T = TypeVar("T")
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
-_RETRIES = {"maxAttempts": 5, "initialBackoff": "0.2s", "maxBackoff": "3s", "backoffMultiplier": 2}
+_RETRIES = {"maxAttempts": 4, "initialBackoff": "0.2s", "maxBackoff": "3s", "backoffMultiplier": 2}
 # Calls that may be repeated: they only look, or name what they make (`request_id`), or end in the same state.
 _REPEATABLE = {
     "lookalike.trainer.v1.DatasetService": ("FindMissingBlobs", "ListDatasets", "GetRevision"),

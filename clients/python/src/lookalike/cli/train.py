@@ -55,8 +55,6 @@ async def wait_for_model(session: Session, job: str) -> ModelVersion:
     number = job.removeprefix("jobs/")
     session.if_interrupted = f"{job} goes on; watch it: lookalike jobs watch {number}; cancel it: lookalike jobs cancel {number}"
     done = await session.client.trainer.wait_for_job(job, session.observer.event)
-    for note in done.notes:
-        session.note(note)
     return await session.client.trainer.get_model_version(done.model_version)
 
 

@@ -41,6 +41,7 @@ async def push(client: AsyncClient, source: Path, name: str, observer: Observer 
     missing = await client.trainer.find_missing_blobs(entry.sha256 for entry, _ in entries)
     files = {entry.sha256: (picture.path, entry.sha256, entry.size_bytes) for entry, picture in entries if entry.sha256 in missing}
     total = sum(size for _, _, size in files.values())
+    observer.say(f"sending {len(files):,} of {len(entries):,} pictures, {total / 2**20:,.1f} MiB")
     await _upload(client, list(files.values()), total, observer)
     revision = await client.trainer.commit_revision(dataset, [entry for entry, _ in entries])
     singles = tuple(label for label, count in sorted(listing.labels.items()) if count == 1)

@@ -1,0 +1,73 @@
+"""The command's face: help with examples, --json everywhere, and sentences for wrong usage."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import typer
+from lookalike.cli import main
+from lookalike.cli._app import app
+
+COMMANDS = {
+    ("up",), ("down",), ("status",), ("dataset", "push"), ("train",), ("models", "import"), ("models", "list"), ("models", "show"),
+    ("models", "delete"), ("jobs", "list"), ("jobs", "watch"), ("jobs", "cancel"), ("collections", "list"), ("collections", "show"),
+    ("collections", "delete"), ("index",), ("search",), ("submit",), ("evaluate",),
+}  # fmt: skip
+
+
+def names_of(group: typer.Typer) -> set[tuple[str, ...]]:
+    names: set[tuple[str, ...]] = {(str(command.name),) for command in group.registered_commands}
+    for each in group.registered_groups:
+        assert each.typer_instance is not None
+        names |= {(str(each.name), *rest) for rest in names_of(each.typer_instance)}
+    return names
+
+
+def test_commands_are_those_that_are_promised() -> None:
+    assert names_of(app) == COMMANDS
+
+
+@pytest.mark.parametrize("words", sorted(COMMANDS))
+def test_every_command_has_help_with_examples_and_shared_options(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "Examples" in text
+    assert f"$ lookalike {' '.join(words)}" in text
+    for option in ("--json", "--data", "--trainer", "--embedder", "--indexer"):
+        assert option in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("search", "x.png"),
+        ("search", "x.png", "--collection", "c", "-k", "0"),
+        ("search", "x.png", "--collection", "c", "-k", "1001"),
+        ("index", ".", "--collection", "c", "--engine", "faiss"),
+        ("index", ".", "--collection", "c", "--dba", "-1"),
+        ("submit", "--queries", ".", "--references", ".", "--model", "m", "-o", "f", "-k", "many"),
+        ("nonsense",),
+        ("models", "show", "Not A Name"),
+        ("collections", "delete", "../x"),
+        ("train", "d", "--model", "m", "--set", "novalue"),
+    ],
+)
+def test_wrong_usage_is_status_2_a_sentence_and_with_json_one_document(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--json"]) == 2
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["error"]["message"]
+    assert captured.err
+    assert "Traceback" not in captured.err
+    assert main(list(words)) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_bad_configuration_file_is_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path_factory.mktemp("config") / "config.toml"
+    config.write_text("[client")
+    monkeypatch.setenv("LOOKALIKE_CONFIG", str(config))
+    assert main(["models", "list"]) == 2
+    assert str(config) in capsys.readouterr().err

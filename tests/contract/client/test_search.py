@@ -1,0 +1,124 @@
+"""A folder becomes searchable, and goes on being so."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lookalike import Client
+
+Run = Callable[..., Any]
+Draw = Callable[[Path, int, int], Path]
+
+
+def test_unlabelled_folder_is_searchable_without_a_model(run: Run, draw: Draw, tmp_path: Path, client: Client) -> None:
+    for kind in range(5):
+        draw(tmp_path / "photos" / f"{kind}.png", kind, 0)
+    (tmp_path / "photos" / ".DS_Store").touch()
+    done = run("index", tmp_path / "photos", "--collection", "unlabelled")
+    assert done.status == 0, done.err
+    assert "models/zero-shot/versions/1" in done.out
+    assert "built-in zero-shot model" in done.out or "newest trained model" in done.out
+    assert "1 hidden files skipped" in done.out
+    found = run("search", tmp_path / "photos" / "3.png", "--collection", "unlabelled", "-k", 2, "--json").document
+    assert found["hits"][0]["item"]["id"] == "3.png"
+    assert found["hits"][0]["score"] == pytest.approx(1, abs=1e-4)
+    (item,) = client.indexer.get_items("collections/unlabelled", ["3.png"], thumbnails=True)
+    assert item.uri == (tmp_path / "photos" / "3.png").as_uri()
+    assert item.thumbnail[8:12] == b"WEBP"
+    assert len(item.content_sha256) == 32
+
+
+def test_second_run_embeds_only_what_is_new_or_changed(run: Run, draw: Draw, tmp_path: Path, client: Client) -> None:
+    folder = tmp_path / "shoes"
+    for name, kind in (("a/1.png", 0), ("a/2.png", 1), ("b/1.png", 2)):
+        draw(folder / name, kind, 0)
+    first = run("index", folder, "--collection", "twice", "--dba", 1, "--json").document
+    assert (first["created"], first["embedded_count"], first["unchanged_count"], first["dba_source"]) == (True, 3, 0, "given")
+    assert first["build"]["report"]["dba"]["k"] == 1
+    draw(folder / "a/1.png", 3, 0)
+    draw(folder / "c/1.png", 4, 0)
+    shutil.rmtree(folder / "b")
+    second = run("index", folder, "--collection", "twice", "--json").document
+    assert (second["created"], second["embedded_count"], second["unchanged_count"]) == (False, 2, 1)
+    assert second["gone"] == ["b/1.png"]
+    assert second["dba_source"] == "collection"
+    items = client.indexer.list_items("collections/twice")
+    assert [(item.id, item.label) for item in items] == [("a/1.png", "a"), ("a/2.png", "a"), ("b/1.png", "b"), ("c/1.png", "c")]
+    third = run("index", folder, "--collection", "twice", "--json").document
+    assert (third["embedded_count"], third["unchanged_count"], third["build"]) == (0, 3, None)
+
+
+def test_bad_pictures_are_listed_and_the_rest_is_indexed(
+    run: Run, draw: Draw, tmp_path: Path, bad_files: Callable[[Path], dict[str, str]]
+) -> None:
+    draw(tmp_path / "good.png", 1, 0)
+    reasons = bad_files(tmp_path)
+    done = run("index", tmp_path, "--collection", "mixed", "--json")
+    assert done.status == 0, done.err
+    assert {each["id"]: each["reason"] for each in done.document["left_out"]} == reasons
+    assert done.document["collection"]["item_count"] == 1
+    assert "huge.png: " in done.err
+    refused = run("search", tmp_path / "cut.png", "--collection", "mixed")
+    assert refused.status == 2
+    assert "cut.png cannot be used: the PNG picture ends too early" in refused.err
+
+
+def test_collection_of_another_space_or_engine_is_refused_and_unharmed(
+    run: Run, draw: Draw, tmp_path: Path, client: Client, tiny_model: str
+) -> None:
+    draw(tmp_path / "1.png", 0, 0)
+    assert run("index", tmp_path, "--collection", "pinned", "--model", "zero-shot").status == 0
+    before = client.indexer.get_collection("collections/pinned")
+    refused = run("index", tmp_path, "--collection", "pinned", "--model", tiny_model, "--json")
+    assert refused.status == 1
+    assert refused.document["error"]["reason"] == "SPACE_MISMATCH"
+    assert "models/zero-shot/versions/1" in refused.err
+    assert f"models/{tiny_model}/versions/1" in refused.err
+    assert run("index", tmp_path, "--collection", "pinned", "--engine", "exact").status == 1
+    assert client.indexer.get_collection("collections/pinned") == before
+
+
+def test_unknown_names_and_wrong_numbers_are_sentences(run: Run, draw: Draw, tmp_path: Path) -> None:
+    picture = draw(tmp_path / "1.png", 0, 0)
+    for words, status, sentence in (
+        (("search", picture, "--collection", "nowhere"), 1, "nowhere"),
+        (("search", picture, "--collection", "../x"), 2, "no name for one of the collections"),
+        (("search", picture, "--collection", "c", "-k", 0), 2, "-k"),
+        (("search", picture, "--collection", "c", "-k", 1001), 2, "-k"),
+        (("search", tmp_path / "none.png", "--collection", "c"), 2, "cannot be read"),
+        (("index", tmp_path / "none", "--collection", "c"), 2, "there is no folder"),
+        (("index", tmp_path, "--collection", "c", "--model", "nobody"), 1, "nobody"),
+        (("index", tmp_path, "--collection", "c", "--dba", 101), 2, "--dba"),
+        (("collections", "show", "nowhere"), 1, "nowhere"),
+        (("collections", "delete", "nowhere"), 1, "nowhere"),
+        (("models", "show", "nobody/versions/1"), 1, "nobody"),
+        (("models", "delete", "nobody"), 1, "nobody"),
+        (("models", "show", "x/../y"), 2, "no name"),
+        (("jobs", "watch", "nothing"), 1, "nothing"),
+        (("jobs", "cancel", "nothing"), 1, "nothing"),
+    ):
+        done = run(*words)
+        assert (done.status, done.out) == (status, ""), words
+        assert sentence in done.err, words
+        assert "Traceback" not in done.err
+
+
+def test_empty_folder_makes_no_collection(run: Run, tmp_path: Path) -> None:
+    done = run("index", tmp_path, "--collection", "empty")
+    assert done.status == 2
+    assert "holds no picture" in done.err
+    assert run("collections", "show", "empty").status == 1
+
+
+def test_collections_are_listed_shown_and_deleted(run: Run, draw: Draw, tmp_path: Path) -> None:
+    draw(tmp_path / "1.png", 0, 0)
+    run("index", tmp_path, "--collection", "shown")
+    assert "shown" in [each["name"].removeprefix("collections/") for each in run("collections", "list", "--json").document["collections"]]
+    assert "1 items" in run("collections", "show", "shown").out
+    assert run("collections", "delete", "shown", "--yes").status == 0
+    assert run("collections", "show", "shown").status == 1
+    assert (tmp_path / "1.png").exists()
