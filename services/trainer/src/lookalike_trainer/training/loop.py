@@ -18,6 +18,7 @@ from lookalike_trainer.training.interruption import Interruption
 from lookalike_trainer.training.objectives import Objective
 from lookalike_trainer.training.pixels import PixelStore
 from lookalike_trainer.training.recipe import LoopRecipe
+from lookalike_trainer.training.recompute import recompute_early_stages
 from lookalike_trainer.training.resolve import ResolvedRecipe
 from lookalike_trainer.training.sampler import ClassBalancedSampler
 from lookalike_trainer.training.schedule import phase_of, rate_factor
@@ -98,6 +99,8 @@ class Trainer:
         optimiser = _optimiser(network, objective, loop)
         schedule = LambdaLR(optimiser, lambda step: rate_factor(step, self.steps, loop.warm_up))
         average = AveragedModel(network, multi_avg_fn=_moving_average(loop.ema)) if loop.ema else None
+        if loop.recompute == "early":
+            recompute_early_stages(network.backbone)
         quiet = round(loop.warm_up * self.steps) + self._data.sampler.batches_per_epoch
         return TrainingState(network, objective, optimiser, schedule, average, Watchdog(quiet))
 
@@ -163,7 +166,7 @@ def _optimiser(network: RetrievalNetwork, objective: Objective, loop: LoopRecipe
         {"params": [w for w in weights if w.ndim <= 1], "lr": loop.rate, "weight_decay": 0.0},
         {"params": list(objective.parameters()), "lr": loop.rate * loop.class_rate, "weight_decay": 0.0},
     ]
-    return AdamW([group for group in groups if group["params"]])
+    return AdamW([group for group in groups if group["params"]], betas=loop.betas)
 
 
 def _freeze_batch_norm(network: nn.Module) -> None:

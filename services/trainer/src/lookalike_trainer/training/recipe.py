@@ -150,9 +150,11 @@ class LoopRecipe(Record):
     rate: float = Field(default=1e-3, gt=0, le=1)
     class_rate: float = Field(default=10.0, gt=0, le=1000)
     """Rate of the objective's own weights, as a factor of `rate`."""
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    """Decays of AdamW's averages of the gradient and of its square."""
     weight_decay: float = Field(default=0.01, ge=0, le=1)
     """On matrices and filters of the network alone."""
-    warm_up: float = Field(default=0.05, ge=0, le=0.9)
+    warm_up: float = Field(default=0.15, ge=0, le=0.9)
     """Share of all steps."""
     clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""
@@ -160,6 +162,8 @@ class LoopRecipe(Record):
     """Whether batch statistics are used and learnt, or those it starts with kept."""
     ema: float = Field(default=0.0, ge=0, lt=1)
     """Decay of the moving average of weights that is evaluated and kept; 0 keeps the weights themselves."""
+    recompute: Literal["none", "early"] = "early"
+    """early: save memory by computing the network's first stages again in the backward pass."""
     phases: tuple[Phase, ...] = (Phase(scale=1.0, share=1.0),)
     """Sizes one after the other; their shares make 1."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
