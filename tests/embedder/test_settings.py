@@ -21,10 +21,10 @@ def test_registry_and_cache_lie_in_the_data_folder_unless_said_otherwise(tmp_pat
 
 def test_server_that_is_not_told_where_models_are_says_so() -> None:
     with pytest.raises(InvalidArgument, match="--data or --registry"):
-        load()
+        load().registry_url  # noqa: B018
 
 
-@pytest.mark.parametrize("flags", [["--max-models", "0"], ["--queue-pictures", "63"], ["--batch-size", "x"]])
+@pytest.mark.parametrize("flags", [["--max-models", "0"], ["--queue-pictures", "63"], ["--batch-size", "x"], ["--device", "tpu"]])
 def test_wrong_setting_is_named_with_its_value(flags: list[str]) -> None:
     with pytest.raises(InvalidArgument, match=flags[1]):
         load("--registry", "somewhere", *flags)

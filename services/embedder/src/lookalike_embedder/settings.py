@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
+from lookalike_runtime.errors import InvalidArgument
 from lookalike_runtime.settings import ServerSettings
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from lookalike_embedder.pipeline import PipelineLimits
 
@@ -29,7 +30,9 @@ class EmbedderSettings(ServerSettings):
     max_models: Annotated[
         int, Field(ge=1, le=1000, description="Model versions in memory at most; the least recently used goes first.")
     ] = 4
-    device: Annotated[str, Field(description="torch device, such as cpu or cuda:0; auto takes a GPU where there is one.")] = "auto"
+    device: Annotated[
+        str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu or cuda:N; auto takes a GPU where there is one.")
+    ] = "auto"
     batch_size: Annotated[int, Field(ge=1, le=1024, description="Pictures in a batch at most.")] = 32
     batch_wait_ms: Annotated[
         float, Field(ge=0, le=1000, description="Longest that an idle device waits for pictures that are being decoded to join a batch.")
@@ -44,18 +47,13 @@ class EmbedderSettings(ServerSettings):
     decode_threads: Annotated[int | None, Field(ge=1, le=256, description="Threads that decode pictures; default: one a core.")] = None
     torch_threads: Annotated[int | None, Field(ge=1, le=256, description="Threads of the network on the CPU; default: one a core.")] = None
 
-    @model_validator(mode="after")
-    def _has_registry(self) -> Self:
-        if self.data is None and self.registry is None:
-            raise ValueError("where the models are is not said: give --data or --registry")
-        return self
-
     @property
     def registry_url(self) -> str:
-        """Where models are published."""
+        """Where models are published; raises InvalidArgument if that is not said."""
         if self.registry is not None:
             return self.registry
-        assert self.data is not None, "the validator asks for one of the two"
+        if self.data is None:
+            raise InvalidArgument("INVALID_SETTING", "where the models are is not said: give --data or --registry")
         return str(self.data.absolute() / "registry")
 
     @property
