@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -51,40 +52,67 @@ def test_second_up_on_one_folder_is_refused(run: Run, data: Path) -> None:
     assert run("status").status == 0
 
 
-def test_up_takes_free_ports_prints_ready_and_ends_with_ctrl_c(home: Path, tmp_path: Path) -> None:
-    blocker = socket.socket()
-    blocker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        blocker.bind(("127.0.0.1", 50152))
-        blocker.listen()
-    except OSError:
-        pass  # taken by others: as good
+@pytest.mark.parametrize("ending", ["Ctrl-C", "down"])
+def test_up_takes_free_ports_prints_ready_and_ends(home: Path, tmp_path: Path, ending: str) -> None:
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
-    with blocker, subprocess.Popen(lookalike("up", "--data", tmp_path / "data"), stdout=subprocess.PIPE, text=True, env=environment) as up:
+    data = tmp_path / "data"
+    with (
+        contextlib.closing(taken_port()),
+        subprocess.Popen(lookalike("up", "--data", data), stdout=subprocess.PIPE, text=True, env=environment) as up,
+    ):
         assert up.stdout is not None
         assert up.stdout.readline() == "READY\n"
-        servers = record(tmp_path / "data")
+        servers = record(data)
         assert servers["embedder"]["address"] != "127.0.0.1:50152"
         with Client(Servers(**{name: server["address"] for name, server in servers.items()}), token="") as client:
             assert all(client.health(service) for service in servers)
-        up.send_signal(signal.SIGINT)
+        if ending == "down":
+            subprocess.run(lookalike("down"), check=True, capture_output=True, env=environment)
+        else:
+            up.send_signal(signal.SIGINT)
         assert up.wait(60) == 0
     assert not any(psutil.pid_exists(server["pid"]) for server in servers.values())
-    assert not (tmp_path / "data" / "run" / "servers.json").exists()
+    assert not (data / "run" / "servers.json").exists()
+
+
+def taken_port() -> socket.socket:
+    """A socket that listens on the embedder's usual port, unless somebody does already."""
+    blocker = socket.socket()
+    blocker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with contextlib.suppress(OSError):
+        blocker.bind(("127.0.0.1", 50152))
+        blocker.listen()
+    return blocker
+
+
+def test_up_that_is_stopped_while_it_starts_leaves_no_server(home: Path, tmp_path: Path) -> None:
+    with subprocess.Popen(lookalike("up", "--data", tmp_path), stderr=subprocess.PIPE, text=True) as up:
+        assert up.stderr is not None
+        assert "starting the servers" in up.stderr.readline()
+        while not (tmp_path / "run" / "indexer.log").exists():
+            time.sleep(0.01)
+        up.send_signal(signal.SIGINT)
+        said = up.communicate(timeout=90)[1]
+    assert up.returncode == 1
+    assert "stopped by Ctrl-C: no server was left running" in said
+    assert "Traceback" not in said
+    assert servers_of(tmp_path) == []
+
+
+def servers_of(data: Path) -> list[int]:
+    """Processes that run on a data folder."""
+    return [process.pid for process in psutil.process_iter(["cmdline"]) if str(data) in (process.info["cmdline"] or [])]
 
 
 def test_server_that_cannot_start_shows_the_end_of_its_log_and_none_is_left(home: Path, tmp_path: Path) -> None:
     (tmp_path / "indexer").mkdir()
     (tmp_path / "indexer" / "FORMAT").write_text("99\n")
-    before = set(psutil.Process().children(recursive=True))
     done = subprocess.run(lookalike("up", "--detach", "--data", tmp_path, "--json"), capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert json.loads(done.stdout)["error"]["reason"] == "SERVER_ENDED"
     assert "has format '99'" in done.stderr
     assert "Traceback" not in done.stderr
-    assert set(psutil.Process().children(recursive=True)) == before
-    running = [process for process in psutil.process_iter(["cmdline"]) if str(tmp_path) in (process.info["cmdline"] or [])]
-    assert running == []
+    assert servers_of(tmp_path) == []
 
 
 def test_down_ends_only_the_processes_that_up_started(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,7 @@ class EmbedStream:
         self._exhausted = False
         self._changed = asyncio.Condition()
 
-    async def answers(self) -> AsyncIterator[Embedded]:
+    async def answers(self) -> AsyncGenerator[Embedded]:
         """Yield exactly one answer a picture. After a break the pictures without an answer are sent again."""
         filling = asyncio.create_task(self._fill())
         attempt = 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from typing import Any
+
+from lookalike_protos.embedder.v1 import embedder_pb2, embedder_pb2_grpc, models_pb2, models_pb2_grpc
+from lookalike_protos.packing import unpack_vectors
 
 from lookalike._channel import Channel, as_async
 from lookalike._config import Timeouts
@@ -11,8 +14,6 @@ from lookalike._embed_stream import DEFAULT_WINDOW, EmbedStream, Window
 from lookalike._models import Cost, Embedded, Embeddings, Problem, ServedModel, Space, Target
 from lookalike._status import problem_of
 from lookalike._wire import read, write
-from lookalike_protos.embedder.v1 import embedder_pb2, embedder_pb2_grpc, models_pb2, models_pb2_grpc
-from lookalike_protos.packing import unpack_vectors
 
 
 class AsyncEmbedder:
@@ -38,7 +39,7 @@ class AsyncEmbedder:
 
     def embed_stream(
         self, target: Target, pictures: AsyncIterable[tuple[Any, bytes]] | Iterable[tuple[Any, bytes]], window: Window = DEFAULT_WINDOW
-    ) -> AsyncIterator[Embedded]:
+    ) -> AsyncGenerator[Embedded]:
         """Embed any number of pictures, given as pairs of a key of your own and the encoded picture.
 
         Yields one answer for each, in any order, under its key. At most `window` is under way at once.

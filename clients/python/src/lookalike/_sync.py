@@ -22,12 +22,35 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """An event loop that runs in a thread until `close`."""
+    """An event loop in a thread of its own. All clients of a process share one: grpc.aio does not like several."""
+
+    _lock = threading.Lock()
+    _shared: LoopThread | None = None
 
     def __init__(self) -> None:
+        self._users = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="lookalike", daemon=True)
         self._thread.start()
+
+    @classmethod
+    def join(cls) -> LoopThread:
+        """Return the running thread, or start it; whoever joins leaves once."""
+        with cls._lock:
+            if cls._shared is None:
+                cls._shared = cls()
+            cls._shared._users += 1
+            return cls._shared
+
+    def leave(self) -> None:
+        """End the thread if nobody else uses it."""
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                LoopThread._shared = None
+                self._loop.call_soon_threadsafe(self._loop.stop)
+                self._thread.join()
+                self._loop.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what `work` returns; an exception here, such as Ctrl-C, cancels it."""
@@ -56,14 +79,6 @@ class LoopThread:
                 yield following_value[0]
         finally:
             self.run(end())
-
-    def close(self) -> None:
-        """End the loop and its thread."""
-        if self._loop.is_closed():
-            return
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
 
 class _Blocking(Generic[A]):
@@ -164,7 +179,8 @@ class Client:
 
     def __init__(self, servers: Servers | None = None, *, token: str | None = None, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> None:
         """As `AsyncClient`."""
-        self._loop = LoopThread()
+        self._loop = LoopThread.join()
+        self._closed = False
         self.asynchronous = AsyncClient(servers, token=token, timeouts=timeouts)
 
     @cached_property
@@ -192,8 +208,10 @@ class Client:
 
     def close(self) -> None:
         """End the calls under way, the connections and the thread."""
-        self._loop.run(self.asynchronous.close())
-        self._loop.close()
+        if not self._closed:
+            self._closed = True
+            self._loop.run(self.asynchronous.close())
+            self._loop.leave()
 
     def __enter__(self) -> Self:
         return self

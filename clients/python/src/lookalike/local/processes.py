@@ -28,11 +28,13 @@ _LOOK_AGAIN = 0.1
 _LOG_LINES = 15
 
 
-@dataclass(frozen=True)
+@dataclass
 class ServerProcess:
     """A server that was started and may not answer yet."""
 
     service: str
+    data: Path
+    port: int
     process: subprocess.Popen[bytes]
     log: Path
     announcement: Path
@@ -47,9 +49,12 @@ class ServerProcess:
         return StartedServer(document["address"], self.process.pid, started, document["metrics_port"], str(self.log))
 
     def check(self) -> None:
-        """Raise ServersNotStarted with the end of its log if it has ended."""
+        """Raise ServersNotStarted with the end of its log if it has ended; on a port that others may have taken it gets a second try."""
         status = self.process.poll()
-        if status is not None:
+        if status is not None and self.port:
+            again = start(self.service, self.data, 0)
+            self.process, self.port = again.process, again.port
+        elif status is not None:
             raise ServersNotStarted(
                 f"the {self.service} ended with status {status}; its log {self.log} ends with:\n{log_end(self.log)}",
                 reason="SERVER_ENDED",
@@ -67,13 +72,13 @@ def check_installed() -> None:
         )
 
 
-def start(service: str, data: Path) -> ServerProcess:
-    """Start a server on its default port, or on a free one if that is taken."""
+def start(service: str, data: Path, port: int) -> ServerProcess:
+    """Start a server on `port`, 0 for any."""
     run = data / "run"
     run.mkdir(parents=True, exist_ok=True)
     announcement, log = run / f"{service}.json", run / f"{service}.log"
     announcement.unlink(missing_ok=True)
-    flags = ["--data", str(data), "--port", str(_port(DEFAULT_PORTS[service])), "--metrics-port", "0", "--announce", str(announcement)]
+    flags = ["--data", str(data), "--port", str(port), "--metrics-port", "0", "--announce", str(announcement)]
     with log.open("wb") as output:
         # A session of its own: Ctrl-C in the terminal is for `up`, which ends its servers in order.
         process = subprocess.Popen(
@@ -83,7 +88,7 @@ def start(service: str, data: Path) -> ServerProcess:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return ServerProcess(service, process, log, announcement)
+    return ServerProcess(service, data, port, process, log, announcement)
 
 
 async def wait_until_serving(processes: Iterable[ServerProcess], told: Callable[[str], None]) -> dict[str, StartedServer]:
@@ -142,8 +147,9 @@ def log_end(log: Path) -> str:
     return "\n".join(lines[-_LOG_LINES:])
 
 
-def _port(preferred: int) -> int:
-    """Return `preferred` if nobody listens there, else 0 for any."""
+def usual_port(service: str) -> int:
+    """Return the default port of `service` if nobody listens there, else 0 for any."""
+    preferred = DEFAULT_PORTS[service]
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from lookalike._config import SERVICES, servers_file
 from lookalike._exceptions import ServersNotStarted
-from lookalike.local.processes import ServerProcess, check_installed, log_end, start, stop, wait_until_serving
+from lookalike.local.processes import ServerProcess, check_installed, log_end, start, stop, usual_port, wait_until_serving
 from lookalike.local.record import StartedServer, forget, read_record, write_record
 
 _LOOK_AGAIN = 0.3
@@ -57,7 +57,7 @@ async def bring_up(data: Path, told: Callable[[str], None]) -> tuple[list[Server
     try:
         with starting(data):
             for service in SERVICES:
-                processes.append(start(service, data))  # noqa: PERF401 if one fails, the others must be known
+                processes.append(start(service, data, usual_port(service)))  # noqa: PERF401 if one fails, the others must be known
             started = await wait_until_serving(processes, told)
             write_record(data, started)
     except BaseException:

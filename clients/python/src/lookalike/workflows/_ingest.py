@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -59,12 +60,13 @@ async def ingest(client: AsyncClient, listing: Listing, collection: Collection, 
     writer = _Writer(client, collection, tally)
     await wait_until_served(client, collection.space.model_version)
     source = _changed(listing, known, thumbnails, tally)
-    async for answer in client.embedder.embed_stream(Target.of(collection.space), source):
-        if answer.problem is not None:
-            tally.failed.append(LeftOut(answer.key.id, answer.problem.reason, answer.problem.message))
-        elif answer.vector is not None:
-            await writer.add(answer.key, answer.vector)
-        observer.progress("embed", tally.unchanged + len(tally.failed) + writer.taken, total, "pictures")
+    async with aclosing(client.embedder.embed_stream(Target.of(collection.space), source)) as answers:
+        async for answer in answers:
+            if answer.problem is not None:
+                tally.failed.append(LeftOut(answer.key.id, answer.problem.reason, answer.problem.message))
+            elif answer.vector is not None:
+                await writer.add(answer.key, answer.vector)
+            observer.progress("embed", tally.unchanged + len(tally.failed) + writer.taken, total, "pictures")
     await writer.flush()
     observer.progress("embed", total, total, "pictures")
     gone = known.keys() - {picture.id for picture in listing.pictures}

@@ -15,7 +15,7 @@ from lookalike.workflows._observer import Observer
 ZERO_SHOT_MODEL = "zero-shot"
 ZERO_SHOT_WEIGHTS = "efficientnet_lite0-imagenet"
 
-_SERVED_WITHIN = 20.0
+_SERVED_WITHIN = 6.0
 _LOOK_AGAIN = 0.5
 
 
@@ -73,7 +73,7 @@ async def zero_shot_model(client: AsyncClient, observer: Observer) -> ModelVersi
 async def wait_until_served(client: AsyncClient, version: str) -> None:
     """Wait until the embedder knows `models/M/versions/V`: it looks for new versions every few seconds.
 
-    Raises NotFound if it still does not after 20 s.
+    Raises NotFound if it still does not after 6 s.
     """
     deadline = asyncio.get_running_loop().time() + _SERVED_WITHIN
     while True:

@@ -119,16 +119,8 @@ async def _check_pinned(client: AsyncClient, there: Collection, model: str | Non
 
 async def _build(client: AsyncClient, collection: str, choice: DbaChoice, force: bool, observer: Observer) -> Build | None:
     """Build unless the active build is of all items, augmented alike."""
-    now = await client.indexer.get_collection(collection)
-    if now.item_count == 0:
-        return None
-    if now.active_build:
-        active = await client.indexer.get_build(now.active_build)
-        forced = active.spec is not None and active.spec.force_engine
-        if active.revision == now.revision and active.report and _same(active.report.dba, choice.spec) and forced >= force:
-            return None
     spec = BuildSpec(dba=choice.spec or DbaSpec(0), force_engine=force)
-    while True:
+    while not await _is_built(client, collection, spec):
         try:
             build = await client.indexer.create_build(collection, spec)
             return await client.indexer.wait_for_build(build.name, observer.event)
@@ -136,6 +128,19 @@ async def _build(client: AsyncClient, collection: str, choice: DbaChoice, force:
             if error.reason != "BUILD_RUNNING":
                 raise
         await _wait_for_running(client, collection, observer)
+    return None
+
+
+async def _is_built(client: AsyncClient, collection: str, spec: BuildSpec) -> bool:
+    now = await client.indexer.get_collection(collection)
+    if now.item_count == 0:
+        return True
+    if not now.active_build:
+        return False
+    active = await client.indexer.get_build(now.active_build)
+    augmented = active.report.dba if active.report else None
+    forced = active.spec is not None and active.spec.force_engine
+    return active.revision == now.revision and _same(augmented, spec.dba) and forced >= spec.force_engine
 
 
 async def _wait_for_running(client: AsyncClient, collection: str, observer: Observer) -> None:
