@@ -81,8 +81,9 @@ def report_document(data: Path, evidence: Evidence) -> dict[str, Any]:
 
 def epochs_of(events: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
     """Return the figures after each epoch, in order, out of a job's events; epoch 0 is before training."""
-    before = [event["metrics"] for event in events if "heldout_map" in event["metrics"] and "train_loss" not in event["metrics"]]
-    after = [event["metrics"] for event in events if "train_loss" in event["metrics"] and event["progress"]["stage"] == "train"]
+    staged = [(event["progress"]["stage"], event["metrics"]) for event in events if event["progress"]]
+    before = [metrics for stage, metrics in staged if stage == "evaluate" and "train_loss" not in metrics]
+    after = [metrics for stage, metrics in staged if stage == "train" and "train_loss" in metrics]
     return [{"epoch": 0, **metrics} for metrics in before[:1]] + [{"epoch": n, **metrics} for n, metrics in enumerate(after, 1)]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from grpc_status import rpc_status
 from prometheus_client import Counter, Gauge, Histogram
 
 from lookalike_runtime.auth import Authoriser
-from lookalike_runtime.errors import ServiceError
+from lookalike_runtime.errors import ServiceError, Unavailable
 from lookalike_runtime.status import status_of
 
 log = structlog.get_logger()
@@ -30,6 +30,7 @@ SECONDS = Histogram(
 )
 IN_FLIGHT = Gauge("lookalike_calls_in_flight", "Calls under way, by method.", ["method"])
 
+Responses = AsyncGenerator[Any, None]
 Surroundings = Callable[["grpc.aio.ServicerContext[Any, Any]"], AbstractAsyncContextManager[None]]
 
 
@@ -38,14 +39,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, authoriser: Authoriser) -> None:
         self._authoriser = authoriser
-        self._watches: set[asyncio.Task[Any]] = set()
-        self._draining = False
+        self._draining = asyncio.Event()
 
     def drain(self) -> None:
         """End every Watch call with UNAVAILABLE: it would last as long as what it watches. Its caller reconnects and misses nothing."""
-        self._draining = True
-        for watch in self._watches:
-            watch.cancel()
+        self._draining.set()
 
     async def intercept_service(
         self,
@@ -55,7 +53,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        return _surround(handler, partial(self._around, handler_call_details.method))
+        method = handler_call_details.method
+        if method.rpartition("/")[2].startswith("Watch"):
+            return _surround(handler, partial(self._around, method), partial(_until, self._draining))
+        return _surround(handler, partial(self._around, method))
 
     @asynccontextmanager
     async def _around(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
@@ -64,17 +65,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         IN_FLIGHT.labels(method).inc()
         try:
             self._authoriser.check(method, dict(context.invocation_metadata() or ()))
-            with self._noted(method):
-                yield
+            yield
             code = "OK"
         except ServiceError as error:
             code = error.code
             await context.abort_with_status(rpc_status.to_status(status_of(error)))
-        except asyncio.CancelledError:
-            if not self._draining:
-                raise
-            code = "UNAVAILABLE"
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is stopping: call again after the last event seen")
         except grpc.aio.AbortError:
             code = Code.Name(context.code() or 2)
             raise
@@ -87,31 +82,43 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             CALLS.labels(method, code).inc()
             SECONDS.labels(method).observe(time.perf_counter() - started)
 
-    @contextmanager
-    def _noted(self, method: str) -> Iterator[None]:
-        """Remember the task of a Watch call for `drain`."""
-        task = asyncio.current_task()
-        if task is None or not method.rpartition("/")[2].startswith("Watch"):
-            yield
-            return
-        self._watches.add(task)
-        try:
-            yield
-        finally:
-            self._watches.discard(task)
+
+async def _until(stopping: asyncio.Event, responses: Responses) -> Responses:
+    """Yield `responses` until `stopping`; raises Unavailable then."""
+    stopped = asyncio.ensure_future(stopping.wait())
+    following = asyncio.ensure_future(anext(responses, None))
+    try:
+        while True:
+            await asyncio.wait({stopped, following}, return_when=asyncio.FIRST_COMPLETED)
+            if not following.done():
+                raise Unavailable("DRAINING", "the server is stopping: call again after the last event seen", retry_after=1)
+            if (response := following.result()) is None:
+                return
+            yield response
+            following = asyncio.ensure_future(anext(responses, None))
+    finally:
+        stopped.cancel()
+        following.cancel()
+        await asyncio.wait({stopped, following})
 
 
-def _surround(handler: grpc.RpcMethodHandler[Any, Any], around: Surroundings) -> grpc.RpcMethodHandler[Any, Any]:
-    """Return `handler` with `around` about its call, whichever of the four kinds it is."""
+def _as_it_is(responses: Responses) -> Responses:
+    return responses
+
+
+def _surround(
+    handler: grpc.RpcMethodHandler[Any, Any], around: Surroundings, limited: Callable[[Responses], Responses] = _as_it_is
+) -> grpc.RpcMethodHandler[Any, Any]:
+    """Return `handler` with `around` about its call, whichever of the four kinds it is, and its stream of responses `limited`."""
 
     async def answer_once(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         async with around(context):
             return await behaviour(request, context)
 
-    async def answer_stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-        async with around(context):
-            async for response in behaviour(request, context):
-                yield response
+    async def answer_stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Responses:
+        async with around(context), aclosing(behaviour(request, context)) as responses, aclosing(limited(responses)) as answers:
+            async for answer in answers:
+                yield answer
 
     kind = f"{'stream' if handler.request_streaming else 'unary'}_{'stream' if handler.response_streaming else 'unary'}"
     behaviour = getattr(handler, kind)
