@@ -13,7 +13,7 @@ PERIOD_S = 0.25
 
 @contextlib.contextmanager
 def peak_memory(servers: Mapping[str, int]) -> Iterator[dict[str, float]]:
-    """Watch the processes `servers` (name to pid) and their children; yields the peaks in MiB, filled in as they happen.
+    """Watch the processes `servers` (name to pid) and the Python modules that they start; yields the peaks in MiB, filled in as they happen.
 
     A child counts by itself, under its parent's name and the module that it runs.
     """
@@ -39,11 +39,11 @@ def _note(peaks: dict[str, float], name: str, pid: int) -> None:
         server = psutil.Process(pid)
         for process in (server, *server.children(recursive=True)):
             with contextlib.suppress(psutil.Error):
-                role = name if process.pid == pid else f"{name}: {_module(process.cmdline())}"
-                peaks[role] = max(peaks.get(role, 0.0), round(process.memory_info().rss / 2**20, 1))
+                if role := name if process.pid == pid else _role_of_child(name, process.cmdline()):
+                    peaks[role] = max(peaks.get(role, 0.0), round(process.memory_info().rss / 2**20, 1))
 
 
-def _module(command: list[str]) -> str:
-    if "-m" in command[:-1]:
-        return command[command.index("-m") + 1].rpartition(".")[2]
-    return "child"
+def _role_of_child(parent: str, command: list[str]) -> str | None:
+    if "-m" not in command[:-1]:
+        return None
+    return f"{parent}: {command[command.index('-m') + 1].rpartition('.')[2]}"
