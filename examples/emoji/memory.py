@@ -13,7 +13,7 @@ PERIOD_S = 0.25
 
 @contextlib.contextmanager
 def peak_memory(servers: Mapping[str, int]) -> Iterator[dict[str, float]]:
-    """Watch the processes `servers` (name to pid) and the Python modules that they start; yields the peaks in MiB, filled in as they happen.
+    """Watch the processes `servers` (name to pid) and the modules that they start; yields the peaks in MiB, filled in as they happen.
 
     A child counts by itself, under its parent's name and the module that it runs.
     """
