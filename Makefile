@@ -31,7 +31,6 @@ setup: .venv/.ready ## Build .venv with everything in it
 	touch $@
 
 .venv/.ready: .venv/.protos constraints.txt requirements-dev.txt $(PROJECTS)
-	@date +%s.%N > .venv/.started
 	$(PIP) --no-build-isolation $(addprefix --editable ./,$(PACKAGES)) --editable './clients/python[local]' --requirement requirements-dev.txt
 	touch $@
 

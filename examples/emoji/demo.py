@@ -18,14 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lookalike import Client, Servers
-
 from examples.emoji import dataset
 from examples.emoji.command import CommandError, Lookalike
 from examples.emoji.flat_folders import flatten
 from examples.emoji.maps import embedding_maps
 from examples.emoji.memory import peak_memory
 from examples.emoji.report import MAP_CLASSES, Evidence, write_report
+from lookalike import Client, Servers
 
 MODEL = "emoji"
 ZERO_SHOT = "zero-shot-96"

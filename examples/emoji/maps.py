@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from lookalike import Client, Target
 from numpy.typing import NDArray
 
 from examples.emoji.embedding_map import flat_map, neighbour_agreement
 from examples.emoji.page import EmbeddingMap, MapPoint, picture_uri
+from lookalike import Client, Target
 
 PICTURES_A_CALL = 64
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+
 from lookalike_images import decode, thumbnail
 
 SHOWN_HITS = 8

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lookalike_retrieval import dba_weights, paired_class_bootstrap
 
 from examples.emoji.page import EmbeddingMap, gallery_rows, render_page
 from examples.emoji.plots import comparison_chart, training_chart
+from lookalike_retrieval import dba_weights, paired_class_bootstrap
 
 MAP_CLASSES = 24
 

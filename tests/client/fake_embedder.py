@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 from google.rpc.code_pb2 import INVALID_ARGUMENT
 from google.rpc.status_pb2 import Status
+
 from lookalike_protos.embedder.v1 import embedder_pb2
 from lookalike_protos.packing import pack_vectors
 from lookalike_protos.types.v1.space_pb2 import Space

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 from lookalike import AsyncClient, DeadlineExceeded, ServerNotReachable, Servers, Timeouts, _channel
 from lookalike_protos.embedder.v1 import embedder_pb2
 from lookalike_protos.embedder.v1 import models_pb2 as served_pb2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from lookalike import DbaSpec, DbaWeights, InputError
 from lookalike._names import numbered_name, resource_name
 from lookalike.workflows import choose_dba, choose_query_dba

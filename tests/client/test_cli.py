@@ -6,6 +6,7 @@ import json
 
 import pytest
 import typer
+
 from lookalike.cli import main
 from lookalike.cli._app import app
 

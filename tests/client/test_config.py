@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from lookalike import InputError, Timeouts
 from lookalike._config import data_folder_for_up, last_up_file, load_config
 

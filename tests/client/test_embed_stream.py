@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 from lookalike import AsyncClient, ServerNotReachable, Servers, Target, Window
 
 from .fake_embedder import FakeEmbedder

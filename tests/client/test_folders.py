@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from lookalike import InputError
 from lookalike._folders import MAX_PICTURE_BYTES, scan, scan_csv
 

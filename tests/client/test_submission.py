@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from lookalike import InputError, Listing, PictureFile, Ranking, WorkIncomplete
 from lookalike._files import written_whole
 from lookalike.workflows.submit import _check, _write

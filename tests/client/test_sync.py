@@ -6,6 +6,7 @@ import inspect
 import threading
 
 import pytest
+
 from lookalike import Client, ServerNotReachable, Servers, _sync
 from lookalike._embedder import AsyncEmbedder
 from lookalike._indexer import AsyncIndexer

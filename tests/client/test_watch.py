@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 from lookalike import AsyncClient, Servers, State, Timeouts, WorkFailed
 from lookalike_protos.trainer.v1 import jobs_pb2
 from lookalike_protos.types.v1 import operations_pb2

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf.message import Message
+
 from lookalike import DbaSpec, DbaWeights, Init, Item, Job, Space, State, TrainSpec, WeightsFile
 from lookalike import _models as models
 from lookalike._wire import read, write

@@ -10,11 +10,12 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from lookalike_embedder.loading import ServedProfile
 from lookalike_embedder.pipeline import Pipeline, PipelineLimits
 from lookalike_images import Preprocessing
 from lookalike_model.fingerprint import Space
-from numpy.typing import NDArray
 
 
 class GatedModel:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 import pytest
+
 from lookalike_embedder.loading import NotProven, ProvenModel, ServedProfile
 from lookalike_embedder.models import ServedModels, ServingState, Target
 from lookalike_model.fingerprint import Space

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from lookalike_embedder.callers import BatchEmbedded, FewEmbedded, Refused
 from lookalike_embedder.lanes import Lane
 from lookalike_embedder.loading import ServedProfile
 from lookalike_embedder.pipeline import Pipeline
 from lookalike_runtime.errors import ResourceExhausted
-from PIL import Image
 
 StartPipeline = Callable[..., Pipeline]
 ComesTrue = Callable[[Callable[[], bool]], Awaitable[None]]

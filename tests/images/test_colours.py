@@ -2,8 +2,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from lookalike_images import decode
 from PIL import Image, ImageChops
+
+from lookalike_images import decode
 
 Encode = Callable[..., bytes]
 MakePng = Callable[..., bytes]

@@ -2,8 +2,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from lookalike_images import PICTURE_SUFFIXES, decode, sniff_format
 from PIL import Image
+
+from lookalike_images import PICTURE_SUFFIXES, decode, sniff_format
 
 Encode = Callable[..., bytes]
 

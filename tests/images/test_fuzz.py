@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+
 from lookalike_images import DecodeLimits, PictureError, decode
 
 NAMES = [

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lookalike_images import Preprocessing, ResizeFilter, ResizeMode, preprocess
 from PIL import Image
+
+from lookalike_images import Preprocessing, ResizeFilter, ResizeMode, preprocess
 
 
 @pytest.fixture(scope="module")

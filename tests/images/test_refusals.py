@@ -6,10 +6,11 @@ import tracemalloc
 from collections.abc import Callable
 
 import pytest
-from lookalike_images import DecodeLimits, PictureError, PictureReason, decode
 from PIL import Image, ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
 from pillow_heif import HeifImageFile
+
+from lookalike_images import DecodeLimits, PictureError, PictureReason, decode
 
 Encode = Callable[..., bytes]
 MakePng = Callable[..., bytes]

@@ -2,8 +2,9 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from lookalike_images import decode, sniff_format, thumbnail
 from PIL import Image
+
+from lookalike_images import decode, sniff_format, thumbnail
 
 
 def noise(width: int, height: int) -> Image.Image:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from lookalike_indexer.build_log import BuildLog
 from lookalike_indexer.catalog import Catalog, open_catalog
 from lookalike_indexer.collection import OpenCollection, create_folder

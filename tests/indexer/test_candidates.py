@@ -3,10 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lookalike_indexer.candidates.annoy import AnnoyCandidates, Effort, write_trees
 from lookalike_indexer.candidates.exact import ExactCandidates, rows_of
 from lookalike_retrieval import normalise
-from numpy.typing import NDArray
 
 
 def units(count: int, dim: int = 16) -> NDArray[np.float32]:

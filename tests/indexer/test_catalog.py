@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from lookalike_indexer.build_log import BuildLog
 from lookalike_indexer.catalog import Catalog
 from lookalike_indexer.collections import Collections

@@ -4,6 +4,7 @@ import errno
 from pathlib import Path
 
 import pytest
+
 from lookalike_indexer.database import Database, refusing_when_full
 from lookalike_runtime.errors import ResourceExhausted, Unavailable
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from lookalike_indexer.admission import Offer
 from lookalike_indexer.builds.job import Job
 from lookalike_indexer.builds.manifest import DamagedBuild, read_manifest

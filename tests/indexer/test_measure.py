@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from lookalike_indexer.builds.measure import cheapest, choose_probes, measure, wilson_low
 from lookalike_indexer.candidates.annoy import AnnoyCandidates, Effort, write_trees
 from lookalike_indexer.records import EffortPoint

@@ -4,8 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import lookalike_indexer
 import pytest
+
+import lookalike_indexer
 
 SOURCES = sorted(Path(lookalike_indexer.__file__).parent.rglob("*.py"))
 WITH_GRPC = ("servicers", "service.py", "__main__.py")

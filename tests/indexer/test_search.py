@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from numpy.typing import NDArray
+
 from lookalike_indexer.admission import Offer
 from lookalike_indexer.builds.job import Job
 from lookalike_indexer.builds.stages import run_build
@@ -20,7 +22,6 @@ from lookalike_indexer.search import unit_queries
 from lookalike_indexer.served_build import open_build
 from lookalike_indexer.store import Columns, NewItem
 from lookalike_runtime.errors import InvalidArgument
-from numpy.typing import NDArray
 
 DIM = 4
 SPACE = Space(fingerprint="ls1:" + "a" * 64, model="shoes", version=1, profile="plain", dim=DIM)

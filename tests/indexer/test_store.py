@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from lookalike_indexer.store import Columns, NewItem, Store
 from lookalike_retrieval import normalise
 from lookalike_runtime.errors import ResourceExhausted
-from numpy.typing import NDArray
 
 FULL = Columns(thumbnail=True, vector=True)
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file, save_file
+
 from lookalike_model.bundle import Bundle, BundleError, Metric, TrainingData, read_bundle
 from lookalike_model.bundle_writer import BundleContent, write_bundle
 from lookalike_model.network import RetrievalNetwork
 from lookalike_model.profile import Advice, DbaAdvice, Profile
-from safetensors.torch import load_file, save_file
 
 
 def edit_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:

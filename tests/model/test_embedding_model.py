@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from lookalike_images import DECODER_REVISION, PictureError, decode, preprocess
 from lookalike_model.bundle import Bundle
 from lookalike_model.embedding_model import EmbeddingModel, ModelLoadError

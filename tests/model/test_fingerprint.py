@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from lookalike_images import Preprocessing
 from lookalike_model.bundle import Bundle, read_bundle
 from lookalike_model.bundle_writer import BundleContent, write_bundle

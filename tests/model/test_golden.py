@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from lookalike_images import Preprocessing, decode
 from lookalike_model import embedding_model
 from lookalike_model.bundle import Bundle, read_bundle
@@ -16,7 +18,6 @@ from lookalike_model.embedding_model import EmbeddingModel
 from lookalike_model.golden import GoldenError, golden_pictures, prove
 from lookalike_model.network import RetrievalNetwork
 from lookalike_model.spec import ChannelStatistics
-from PIL import Image
 
 Forge = Callable[..., Bundle]
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from lookalike_model.network import NetworkError, RetrievalNetwork, check_architecture
 from lookalike_model.spec import ChannelStatistics, EmbeddingSpec, NetworkSpec
 from lookalike_model.timm_config import built_for_one_size, preprocessing_of, statistics_of

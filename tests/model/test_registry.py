@@ -8,6 +8,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+
 from lookalike_model.names import check_name
 from lookalike_model.registry import (
     Index,

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
 from lookalike_model.builtin import EFFICIENTNET_LITE0, BuiltinError, BuiltinWeights, builtin_weights
 from lookalike_model.network import RetrievalNetwork
 from lookalike_model.spec import NetworkSpec
 from lookalike_model.timm_config import statistics_of
 from lookalike_model.weights import WeightsError, load_weights
-from safetensors.torch import save_file
-from torch import Tensor
 
 Build = Callable[..., RetrievalNetwork]
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from lookalike_protos.packing import MAX_BATCH_BYTES, PackingError, pack_vectors, rows_per_batch, unpack_vectors
 from lookalike_protos.types.v1.space_pb2 import METRIC_COSINE, Space
 from lookalike_protos.types.v1.vectors_pb2 import D_TYPE_FLOAT16, D_TYPE_FLOAT32, DType, VectorBatch

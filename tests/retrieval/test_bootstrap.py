@@ -2,8 +2,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lookalike_retrieval import class_bootstrap, paired_class_bootstrap
 from numpy.typing import NDArray
+
+from lookalike_retrieval import class_bootstrap, paired_class_bootstrap
 
 
 def clustered(seed: int, classes: int, per_class: int, spread: float = 1.0) -> tuple[NDArray[np.float64], NDArray[np.str_]]:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lookalike_retrieval import VectorError, Weights, augment, augment_against, augment_blocks, dba_weights, normalise
 from numpy.typing import NDArray
+
+from lookalike_retrieval import VectorError, Weights, augment, augment_against, augment_blocks, dba_weights, normalise
 
 KINDS: list[Weights] = ["equal", "linear", "rank"]
 

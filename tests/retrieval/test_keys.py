@@ -1,4 +1,5 @@
 import numpy as np
+
 from lookalike_retrieval import _keys
 
 

@@ -5,8 +5,9 @@ import pytest
 import pytrec_eval
 from hypothesis import given
 from hypothesis import strategies as st
-from lookalike_retrieval import Denominator, average_precision, evaluate_ranking, exact_topk, normalise
 from numpy.typing import NDArray
+
+from lookalike_retrieval import Denominator, average_precision, evaluate_ranking, exact_topk, normalise
 
 DENOMINATORS: list[Denominator] = ["min_r_k", "r", "hits"]
 

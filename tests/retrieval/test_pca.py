@@ -2,8 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lookalike_retrieval import Projection, VectorError, fit_pca, normalise
 from numpy.typing import NDArray
+
+from lookalike_retrieval import Projection, VectorError, fit_pca, normalise
 
 
 def stretched(seed: int, rows: int, dims: int = 12) -> NDArray[np.float32]:

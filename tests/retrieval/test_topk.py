@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lookalike_retrieval import VectorError, exact_topk, exact_topk_blocks, normalise
 from numpy.typing import NDArray
+
+from lookalike_retrieval import VectorError, exact_topk, exact_topk_blocks, normalise
 
 Vectors = NDArray[np.float32]
 

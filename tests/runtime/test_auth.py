@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import descriptor_pool
+
 from lookalike_protos.embedder.v1 import embedder_pb2, models_pb2
 from lookalike_protos.indexer.v1 import builds_pb2, collections_pb2, items_pb2, search_pb2
 from lookalike_protos.trainer.v1 import datasets_pb2, jobs_pb2

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from lookalike_runtime.data_folder import DataFolder
 from lookalike_runtime.errors import FailedPrecondition
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from lookalike_runtime.errors import InvalidArgument
 from lookalike_runtime.paging import decode_token, encode_token, page_size
 from lookalike_runtime.resource_names import parse_name, parse_number, parse_optional_version

@@ -19,6 +19,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
+
 from lookalike_protos.indexer.v1 import builds_pb2, builds_pb2_grpc
 
 SERVICE = """

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from lookalike_runtime.errors import InvalidArgument
 from lookalike_runtime.settings import ServerSettings, load_settings
 

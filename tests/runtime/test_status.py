@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+
 from lookalike_runtime.errors import ResourceExhausted, invalid_field
 from lookalike_runtime.status import status_of
 

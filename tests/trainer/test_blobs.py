@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
 from lookalike_runtime.errors import DataLoss, InvalidArgument, ResourceExhausted
 from lookalike_trainer.blobs import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, BlobStore, blob_path
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from lookalike_runtime.errors import FailedPrecondition, InvalidArgument, NotFound
 from lookalike_trainer.job_spec import Start
 from lookalike_trainer.manifest import Entry, Manifest

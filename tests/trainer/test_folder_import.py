@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from lookalike_runtime.errors import InvalidArgument, NotFound, PermissionDenied
 from lookalike_trainer import folder_import
 from lookalike_trainer.blobs import BlobStore

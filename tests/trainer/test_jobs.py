@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 
 import pytest
+
 from lookalike_model.builtin import EFFICIENTNET_LITE0, BuiltinWeights
 from lookalike_runtime.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, ServiceError
 from lookalike_trainer import jobs as jobs_module

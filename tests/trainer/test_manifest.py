@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lookalike_runtime.errors import InvalidArgument
 from lookalike_trainer import manifest
 from lookalike_trainer.manifest import MAX_PICTURE_BYTES, Entry, Manifest, ManifestDraft, digests_in

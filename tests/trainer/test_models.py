@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from lookalike_model import registry
 from lookalike_model.registry import RegistryReader
 from lookalike_runtime.errors import FailedPrecondition, NotFound

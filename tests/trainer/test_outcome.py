@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
+
 from lookalike_model.profile import DbaAdvice
 from lookalike_trainer.job_records import Failure
 from lookalike_trainer.outcome import Result, read_outcome, weights_kind

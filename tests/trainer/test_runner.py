@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from lookalike_runtime.errors import ResourceExhausted
 from lookalike_trainer import runner as runner_module
 from lookalike_trainer import worker_process

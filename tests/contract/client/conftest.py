@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 import timm
 import torch
-from lookalike import Client, Servers
-from lookalike.cli import main
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
+
+from lookalike import Client, Servers
+from lookalike.cli import main
 
 SIDE = 64
 

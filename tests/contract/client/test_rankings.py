@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from lookalike import Client, Target
 from lookalike_retrieval import augment, evaluate_ranking, exact_topk, normalise
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+
 from lookalike import Client, Item, ResourceExhausted, Servers, SpaceMismatch, Target
 from lookalike.cli import main
 

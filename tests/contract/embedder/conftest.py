@@ -18,6 +18,8 @@ import grpc
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from lookalike_images import Preprocessing
 from lookalike_model.bundle import Bundle
 from lookalike_model.bundle_writer import BundleContent, write_bundle
@@ -25,7 +27,6 @@ from lookalike_model.network import RetrievalNetwork
 from lookalike_model.profile import Profile
 from lookalike_model.registry import Index, Model, PublishedProfile, RegistryReader, Version, publish_bundle, write_index
 from lookalike_model.spec import ChannelStatistics, EmbeddingSpec, NetworkSpec
-from PIL import Image
 
 MESSAGE_OPTIONS = [("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_message_length", -1)]
 

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from grpc_status import rpc_status
+
 from lookalike_protos.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 
 TARGET = embedder_pb2.Target(model="models/tiny")

@@ -15,6 +15,7 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
+
 from lookalike_images import Preprocessing
 from lookalike_model.bundle import GOLDEN_VECTORS, MODEL, Bundle, read_bundle
 from lookalike_model.bundle_writer import BundleContent, write_bundle

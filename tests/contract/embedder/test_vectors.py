@@ -11,12 +11,13 @@ import pytest
 from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
+from numpy.typing import NDArray
+from PIL import Image
+
 from lookalike_model.bundle import Bundle
 from lookalike_model.embedding_model import EmbeddingModel
 from lookalike_protos.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 from lookalike_protos.packing import unpack_vectors
-from numpy.typing import NDArray
-from PIL import Image
 
 TARGET = embedder_pb2.Target(model="models/tiny")
 

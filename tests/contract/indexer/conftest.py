@@ -18,6 +18,8 @@ import pytest
 from google.protobuf.json_format import ParseDict
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from numpy.typing import NDArray
+
 from lookalike_protos.indexer.v1 import (
     builds_pb2,
     builds_pb2_grpc,
@@ -30,7 +32,6 @@ from lookalike_protos.indexer.v1 import (
 )
 from lookalike_protos.packing import pack_vectors
 from lookalike_protos.types.v1 import dba_pb2, operations_pb2, space_pb2
-from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
 ENDED = (operations_pb2.STATE_SUCCEEDED, operations_pb2.STATE_FAILED, operations_pb2.STATE_CANCELLED)

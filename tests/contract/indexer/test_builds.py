@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import numpy as np
 import pytest
+
 from lookalike_protos.indexer.v1 import builds_pb2, collections_pb2
 from lookalike_protos.types.v1 import dba_pb2, operations_pb2
 from lookalike_retrieval import augment, exact_topk, normalise

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from lookalike_protos.indexer.v1 import collections_pb2
 from lookalike_protos.types.v1 import dba_pb2, space_pb2
 

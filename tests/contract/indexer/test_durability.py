@@ -13,6 +13,7 @@ import grpc
 import numpy as np
 import psutil
 import pytest
+
 from lookalike_protos.indexer.v1 import builds_pb2, collections_pb2, items_pb2
 from lookalike_protos.packing import unpack_vectors
 from lookalike_protos.types.v1 import operations_pb2

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from google.protobuf.struct_pb2 import Struct
 from google.rpc import error_details_pb2
+
 from lookalike_protos.indexer.v1 import items_pb2, search_pb2
 from lookalike_protos.packing import pack_vectors, unpack_vectors
 from lookalike_protos.types.v1 import space_pb2, vectors_pb2

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import numpy as np
 import pytest
+
 from lookalike_protos.indexer.v1 import collections_pb2, search_pb2
 from lookalike_protos.types.v1 import dba_pb2, space_pb2
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import numpy as np
 import pytest
+
 from lookalike_protos.indexer.v1 import items_pb2
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 from google.protobuf.empty_pb2 import Empty
+
 from lookalike_protos.trainer.v1 import datasets_pb2 as pb
 from lookalike_trainer.manifest import Entry, Manifest
 

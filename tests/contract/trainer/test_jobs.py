@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 from lookalike_protos.trainer.v1 import jobs_pb2 as pb
 from lookalike_protos.types.v1 import operations_pb2 as operations
 from lookalike_trainer.database import Database

@@ -13,6 +13,7 @@ import grpc
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from lookalike_protos.trainer.v1 import datasets_pb2, models_pb2
 from lookalike_protos.types.v1 import operations_pb2 as operations
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import grpc
 import pytest
 from google.protobuf.empty_pb2 import Empty
+
 from lookalike_model.registry import RegistryReader
 from lookalike_protos.trainer.v1 import jobs_pb2
 from lookalike_protos.trainer.v1 import models_pb2 as pb

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 import pytest
 import timm
 import torch
+from PIL import Image
+from safetensors.torch import save
+
 from lookalike_model.bundle import read_bundle
 from lookalike_model.registry import RegistryReader
 from lookalike_protos.trainer.v1 import jobs_pb2, models_pb2
 from lookalike_protos.types.v1 import operations_pb2 as operations
-from PIL import Image
-from safetensors.torch import save
 
 from .trainer_process import REAL, Trainer, chunks_of, digest, import_job, reason_of, train_job
 

@@ -19,6 +19,7 @@ import pytest
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
+
 from lookalike_protos.trainer.v1 import datasets_pb2, jobs_pb2
 from lookalike_protos.trainer.v1.datasets_pb2_grpc import DatasetServiceStub
 from lookalike_protos.trainer.v1.jobs_pb2_grpc import JobServiceStub

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
+
 from lookalike_trainer.blobs import blob_path
 from lookalike_trainer.training.interruption import Interruption
 from lookalike_trainer.worker import main
-from PIL import Image, ImageDraw
 
 TINY = {"pixels.size": "32", "loop.epochs": "2", "loop.device": "cpu"}
 """Overrides that make a training short."""

@@ -5,6 +5,7 @@ import colorsys
 import numpy as np
 import pytest
 import torch
+
 from lookalike_trainer.training.augment import augment, draw
 from lookalike_trainer.training.recipe import AugmentRecipe
 

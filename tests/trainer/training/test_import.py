@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import timm
 import torch
-from lookalike_model.bundle import read_bundle
 from safetensors.torch import load_file, save_file
+
+from lookalike_model.bundle import read_bundle
 
 Work = Callable[[Path], int]
 Write = Callable[..., Path]

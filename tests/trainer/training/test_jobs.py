@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+
 from lookalike_model.bundle import read_bundle
 from lookalike_model.embedding_model import EmbeddingModel
 from lookalike_model.golden import prove

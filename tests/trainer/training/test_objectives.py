@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from lookalike_model.network import RetrievalNetwork
 from lookalike_model.spec import ChannelStatistics, EmbeddingSpec, NetworkSpec
 from lookalike_trainer.training.objectives import BatchHardTriplet, CrossEntropy, NormalisedSoftmax, Objective

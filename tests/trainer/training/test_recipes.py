@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+
 from lookalike_trainer.training.errors import JobError, Reason
 from lookalike_trainer.training.recipe_files import load_recipe, recipe_keys, recipe_names
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+
 from lookalike_trainer.training.recompute import recompute_early_stages
 
 

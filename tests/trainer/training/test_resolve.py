@@ -1,6 +1,7 @@
 """`auto` becomes numbers by stated rules."""
 
 import pytest
+
 from lookalike_trainer.training.errors import JobError
 from lookalike_trainer.training.job import Start
 from lookalike_trainer.training.recipe_files import load_recipe

@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+
 from lookalike_trainer.training.sampler import ClassBalancedSampler
 
 

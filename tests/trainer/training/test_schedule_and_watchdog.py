@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from lookalike_trainer.training.errors import JobError, Reason
 from lookalike_trainer.training.recipe import LoopRecipe, Phase
 from lookalike_trainer.training.schedule import phase_of, rate_factor

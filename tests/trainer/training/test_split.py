@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from lookalike_trainer.training.split import split_classes
 
 NAMES = [f"class {i}" for i in range(50)]

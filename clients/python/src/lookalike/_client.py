@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from lookalike._channel import Channel
 from lookalike._config import DEFAULT_TIMEOUTS, SERVICES, Servers, Timeouts, load_config
 from lookalike._embedder import AsyncEmbedder

@@ -7,13 +7,12 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from dataclasses import dataclass
 from typing import Any
 
-from lookalike_protos.embedder.v1 import embedder_pb2
-from lookalike_protos.packing import unpack_vectors
-
 from lookalike._channel import Channel
 from lookalike._exceptions import ServerNotReachable, Unavailable
 from lookalike._models import Embedded
 from lookalike._status import problem_of
+from lookalike_protos.embedder.v1 import embedder_pb2
+from lookalike_protos.packing import unpack_vectors
 
 _ATTEMPTS = 6
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from typing import Any
 
-from lookalike_protos.embedder.v1 import embedder_pb2, embedder_pb2_grpc, models_pb2, models_pb2_grpc
-from lookalike_protos.packing import unpack_vectors
-
 from lookalike._channel import Channel, as_async
 from lookalike._config import Timeouts
 from lookalike._embed_stream import DEFAULT_WINDOW, EmbedStream, Window
 from lookalike._models import Cost, Embedded, Embeddings, Problem, ServedModel, Space, Target
 from lookalike._status import problem_of
 from lookalike._wire import read, write
+from lookalike_protos.embedder.v1 import embedder_pb2, embedder_pb2_grpc, models_pb2, models_pb2_grpc
+from lookalike_protos.packing import unpack_vectors
 
 
 class AsyncEmbedder:

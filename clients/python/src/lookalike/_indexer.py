@@ -10,18 +10,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from lookalike_protos.indexer.v1 import (
-    builds_pb2,
-    builds_pb2_grpc,
-    collections_pb2,
-    collections_pb2_grpc,
-    items_pb2,
-    items_pb2_grpc,
-    search_pb2,
-    search_pb2_grpc,
-)
-from lookalike_protos.packing import pack_vectors, rows_per_batch
-from lookalike_protos.types.v1 import dba_pb2, space_pb2
 from numpy.typing import NDArray
 
 from lookalike._channel import Channel
@@ -51,6 +39,18 @@ from lookalike._ranking import RankParts
 from lookalike._status import BROKEN_WHILE_SENDING, problem_of
 from lookalike._watch import watch
 from lookalike._wire import read, write
+from lookalike_protos.indexer.v1 import (
+    builds_pb2,
+    builds_pb2_grpc,
+    collections_pb2,
+    collections_pb2_grpc,
+    items_pb2,
+    items_pb2_grpc,
+    search_pb2,
+    search_pb2_grpc,
+)
+from lookalike_protos.packing import pack_vectors, rows_per_batch
+from lookalike_protos.types.v1 import dba_pb2, space_pb2
 
 _CHUNK_ITEMS = 1000
 _CHUNK_ITEM_BYTES = 8 * 1024 * 1024

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lookalike._exceptions import WorkIncomplete
 from lookalike._models import Ranking
 from lookalike_protos.indexer.v1 import search_pb2
-from numpy.typing import NDArray
 
 
 class RankParts:

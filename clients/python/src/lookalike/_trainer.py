@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from lookalike_protos.trainer.v1 import datasets_pb2, datasets_pb2_grpc, jobs_pb2, jobs_pb2_grpc, models_pb2, models_pb2_grpc
-
 from lookalike._channel import Channel
 from lookalike._config import Timeouts
 from lookalike._exceptions import Unavailable, WorkFailed
@@ -18,6 +16,7 @@ from lookalike._pages import pages
 from lookalike._status import BROKEN_WHILE_SENDING
 from lookalike._watch import watch
 from lookalike._wire import read, write
+from lookalike_protos.trainer.v1 import datasets_pb2, datasets_pb2_grpc, jobs_pb2, jobs_pb2_grpc, models_pb2, models_pb2_grpc
 
 _CHUNK_BYTES = 2 * 1024 * 1024
 _ENTRIES_AT_ONCE = 10_000

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-from lookalike_images import Preprocessing
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file
 
+from lookalike_images import Preprocessing
 from lookalike_model.fingerprint import space_fingerprint
 from lookalike_model.network import NetworkError, RetrievalNetwork
 from lookalike_model.profile import Advice, Profile

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lookalike_images import DECODER_REVISION, Preprocessing
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 
+from lookalike_images import DECODER_REVISION, Preprocessing
 from lookalike_model import bundle as layout
 from lookalike_model.bundle import Bundle, BundleProfile, Description, Golden, Metric, TrainingData, read_bundle
 from lookalike_model.embedding_model import EmbeddingModel

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from lookalike_images import DECODER_REVISION, Preprocessing, decode, preprocess
 from torch.nn.functional import normalize
 
+from lookalike_images import DECODER_REVISION, Preprocessing, decode, preprocess
 from lookalike_model.fingerprint import Space, space_fingerprint
 from lookalike_model.network import RetrievalNetwork
 from lookalike_model.profile import Profile

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from lookalike_images import Preprocessing
 from torch import Tensor
 
+from lookalike_images import Preprocessing
 from lookalike_model.network import RetrievalNetwork, tensors_to
 from lookalike_model.profile import Profile
 from lookalike_model.spec import NetworkSpec

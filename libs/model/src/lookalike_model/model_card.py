@@ -1,7 +1,6 @@
 """The README of a bundle: what the model is, what it was trained on, what was measured."""
 
 from lookalike_images import Preprocessing
-
 from lookalike_model.bundle import Description, Metric
 
 

@@ -3,8 +3,8 @@
 from typing import Any, get_args
 
 import timm
-from lookalike_images import Preprocessing, ResizeFilter, ResizeMode
 
+from lookalike_images import Preprocessing, ResizeFilter, ResizeMode
 from lookalike_model.network import NetworkError, RetrievalNetwork, check_architecture
 from lookalike_model.spec import ChannelStatistics
 

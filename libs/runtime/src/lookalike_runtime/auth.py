@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import descriptor_pool
-from lookalike_protos.types.v1 import auth_pb2
 
+from lookalike_protos.types.v1 import auth_pb2
 from lookalike_runtime.errors import InvalidArgument, PermissionDenied, Unauthenticated
 
 # The cluster's probes and tools call these without a token.

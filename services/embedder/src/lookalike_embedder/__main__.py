@@ -2,10 +2,9 @@
 
 import sys
 
-from lookalike_runtime.server import main
-
 from lookalike_embedder.service import EmbedderService
 from lookalike_embedder.settings import EmbedderSettings
+from lookalike_runtime.server import main
 
 if __name__ == "__main__":
     sys.exit(main("embedder", EmbedderSettings, EmbedderService))

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from lookalike_images import PictureError
 from numpy.typing import NDArray
 
 from lookalike_embedder.lanes import Lane
 from lookalike_embedder.loading import ServedProfile
 from lookalike_embedder.pictures import Caller, Cost
+from lookalike_images import PictureError
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from lookalike_images import PictureError, Preprocessing, decode, preprocess
 from numpy.typing import NDArray
 
 from lookalike_embedder.batcher import Batcher
 from lookalike_embedder.lanes import LaneQueue
 from lookalike_embedder.pictures import Caller, PictureOnItsWay
+from lookalike_images import PictureError, Preprocessing, decode, preprocess
 
 
 class Decoder:

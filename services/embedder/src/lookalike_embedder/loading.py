@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
 from lookalike_images import Preprocessing
 from lookalike_model.bundle import Bundle, read_bundle
 from lookalike_model.embedding_model import EmbeddingModel, Precision

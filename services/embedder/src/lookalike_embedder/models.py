@@ -11,10 +11,10 @@ from enum import Enum
 from typing import NamedTuple
 
 import structlog
-from lookalike_model.registry import Index, Version
-from lookalike_runtime.errors import FailedPrecondition, NotFound, ResourceExhausted, ServiceError, Unavailable
 
 from lookalike_embedder.loading import NotProven, ProvenModel, ServedProfile
+from lookalike_model.registry import Index, Version
+from lookalike_runtime.errors import FailedPrecondition, NotFound, ResourceExhausted, ServiceError, Unavailable
 
 log = structlog.get_logger()
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from lookalike_images import PictureError
 from numpy.typing import NDArray
 
 from lookalike_embedder.lanes import Lane
 from lookalike_embedder.loading import ServedProfile
+from lookalike_images import PictureError
 
 
 @dataclass(frozen=True, slots=True)

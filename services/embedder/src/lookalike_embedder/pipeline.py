@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import structlog
-from lookalike_runtime.errors import ResourceExhausted
 
 from lookalike_embedder.batcher import Batcher
 from lookalike_embedder.callers import FewCaller, FewEmbedded, StreamCaller
@@ -19,6 +18,7 @@ from lookalike_embedder.lanes import Lane
 from lookalike_embedder.loading import ServedProfile
 from lookalike_embedder.places import Places
 from lookalike_embedder.worker import DeviceWorker
+from lookalike_runtime.errors import ResourceExhausted
 
 log = structlog.get_logger()
 

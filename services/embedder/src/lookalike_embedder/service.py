@@ -8,10 +8,6 @@ from functools import partial
 
 import grpc
 import torch
-from lookalike_model.registry import RegistryReader
-from lookalike_protos.embedder.v1 import embedder_pb2, embedder_pb2_grpc, models_pb2, models_pb2_grpc
-from lookalike_runtime.errors import InvalidArgument
-from lookalike_runtime.server import Health
 
 from lookalike_embedder.loading import choose_device, load_and_prove
 from lookalike_embedder.models import ServedModels
@@ -19,6 +15,10 @@ from lookalike_embedder.pipeline import Pipeline
 from lookalike_embedder.servicers.embed import EmbedderServicer
 from lookalike_embedder.servicers.models import ServedModelServicer
 from lookalike_embedder.settings import EmbedderSettings, cores
+from lookalike_model.registry import RegistryReader
+from lookalike_protos.embedder.v1 import embedder_pb2, embedder_pb2_grpc, models_pb2, models_pb2_grpc
+from lookalike_runtime.errors import InvalidArgument
+from lookalike_runtime.server import Health
 
 
 class EmbedderService:

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from lookalike_runtime.errors import InvalidArgument
-from lookalike_runtime.settings import ServerSettings
 from pydantic import Field
 
 from lookalike_embedder.pipeline import PipelineLimits
+from lookalike_runtime.errors import InvalidArgument
+from lookalike_runtime.settings import ServerSettings
 
 _MIB = 1024 * 1024
 

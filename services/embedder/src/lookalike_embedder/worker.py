@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-from lookalike_model.embedding_model import EmbeddingModel
 from numpy.typing import NDArray
+
+from lookalike_model.embedding_model import EmbeddingModel
 
 # One batch runs, and one waits in the channel to it.
 _MOST_BATCHES = 2

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from lookalike_runtime.server import main
-
 from lookalike_indexer.service import IndexerService
 from lookalike_indexer.settings import IndexerSettings
+from lookalike_runtime.server import main
 
 
 def run() -> int:

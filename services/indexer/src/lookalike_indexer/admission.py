@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from lookalike_runtime.errors import FieldViolation, InvalidArgument
 from numpy.typing import NDArray
 
 from lookalike_indexer.store import NewItem
+from lookalike_runtime.errors import FieldViolation, InvalidArgument
 
 MAX_ID_BYTES = 512
 MAX_LABEL_BYTES = 512

@@ -6,10 +6,9 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from lookalike_runtime.errors import AlreadyExists, FailedPrecondition, NotFound
-
 from lookalike_indexer.database import Database
 from lookalike_indexer.records import ENDED, Build, BuildReport, BuildSpec, Collection, Event, Failure, Progress, State, now
+from lookalike_runtime.errors import AlreadyExists, FailedPrecondition, NotFound
 
 KEPT_BUILDS = 2
 

@@ -6,10 +6,9 @@ import secrets
 import sqlite3
 from pathlib import Path
 
-from lookalike_runtime.errors import Aborted, AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted
-
 from lookalike_indexer.database import Database
 from lookalike_indexer.records import Alias, Collection
+from lookalike_runtime.errors import Aborted, AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted
 
 MAX_COLLECTIONS = 10_000
 

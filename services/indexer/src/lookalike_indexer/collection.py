@@ -12,8 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 import structlog
-from lookalike_retrieval import normalise
-from lookalike_runtime.errors import FailedPrecondition, NotFound
 from numpy.typing import NDArray
 
 from lookalike_indexer.admission import Offer, Refusal, judge
@@ -24,6 +22,8 @@ from lookalike_indexer.search import Found, Hits, search
 from lookalike_indexer.served_build import ServedBuild, open_build
 from lookalike_indexer.store import Columns, Rows, Store, StoredItem
 from lookalike_indexer.view import Present, View
+from lookalike_retrieval import normalise
+from lookalike_runtime.errors import FailedPrecondition, NotFound
 
 ITEMS_FILE = "items.db"
 BUILDS_FOLDER = "builds"

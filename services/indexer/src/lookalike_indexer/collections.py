@@ -11,14 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from lookalike_runtime.errors import NotFound, Unavailable
-
 from lookalike_indexer.build_log import BuildLog
 from lookalike_indexer.catalog import Catalog, etag_mismatch
 from lookalike_indexer.collection import BUILDS_FOLDER, ITEMS_FILE, OpenCollection, create_folder, etag_of
 from lookalike_indexer.database import refusing_when_full
 from lookalike_indexer.records import Collection, Dba, Engine, Space, now
 from lookalike_indexer.store import Store
+from lookalike_runtime.errors import NotFound, Unavailable
 
 
 class Summary(NamedTuple):

@@ -7,12 +7,12 @@ from asyncio import to_thread
 from collections.abc import Awaitable, Callable
 
 import structlog
-from lookalike_runtime.errors import FailedPrecondition, NotFound
 
 from lookalike_indexer.builds.queue import BuildQueue
 from lookalike_indexer.catalog import Catalog
 from lookalike_indexer.collections import Collections, Summary
 from lookalike_indexer.records import Collection, Dba, Engine, Space, now
+from lookalike_runtime.errors import FailedPrecondition, NotFound
 
 log = structlog.get_logger()
 

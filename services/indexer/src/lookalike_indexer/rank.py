@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from lookalike_retrieval import TopK, augment_blocks, exact_topk_blocks
-from lookalike_runtime.errors import FailedPrecondition, ResourceExhausted
 from numpy.typing import NDArray
 
 from lookalike_indexer.collection import OpenCollection, require_space
 from lookalike_indexer.records import Dba, Progress
 from lookalike_indexer.store import Rows
+from lookalike_retrieval import TopK, augment_blocks, exact_topk_blocks
+from lookalike_runtime.errors import FailedPrecondition, ResourceExhausted
 
 _RETRY_SECONDS = 5.0
 # A message stays under 2 MiB: at most 1 MiB of ids, and of indices and scores each.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import Literal
 
-from lookalike_retrieval import Weights
 from pydantic import BaseModel, ConfigDict
+
+from lookalike_retrieval import Weights
 
 Engine = Literal["annoy", "exact"]
 State = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from lookalike_retrieval import VectorError, exact_topk, normalise
-from lookalike_runtime.errors import InvalidArgument
 from numpy.typing import NDArray
 
 from lookalike_indexer.candidates import Proposal
 from lookalike_indexer.candidates.exact import rows_of
 from lookalike_indexer.view import Fresh, View
+from lookalike_retrieval import VectorError, exact_topk, normalise
+from lookalike_runtime.errors import InvalidArgument
 
 # More than twice the error of a float32 inner product of unit rows.
 _NOISE = 2e-6

@@ -7,18 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import grpc
-from lookalike_protos.indexer.v1 import (
-    builds_pb2,
-    builds_pb2_grpc,
-    collections_pb2,
-    collections_pb2_grpc,
-    items_pb2,
-    items_pb2_grpc,
-    search_pb2,
-    search_pb2_grpc,
-)
-from lookalike_runtime.data_folder import DataFolder
-from lookalike_runtime.server import Health
 
 from lookalike_indexer.build_log import BuildLog
 from lookalike_indexer.builds.queue import BuildQueue
@@ -31,6 +19,18 @@ from lookalike_indexer.servicers.items import ItemServicer
 from lookalike_indexer.servicers.search import SearchServicer
 from lookalike_indexer.servicers.translate import collection_name
 from lookalike_indexer.settings import IndexerSettings
+from lookalike_protos.indexer.v1 import (
+    builds_pb2,
+    builds_pb2_grpc,
+    collections_pb2,
+    collections_pb2_grpc,
+    items_pb2,
+    items_pb2_grpc,
+    search_pb2,
+    search_pb2_grpc,
+)
+from lookalike_runtime.data_folder import DataFolder
+from lookalike_runtime.server import Health
 
 FORMAT = 1
 CATALOG_FILE = "catalog.db"

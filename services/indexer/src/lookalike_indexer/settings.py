@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from lookalike_runtime.settings import ServerSettings
 from pydantic import Field
+
+from lookalike_runtime.settings import ServerSettings
 
 
 class IndexerSettings(ServerSettings):

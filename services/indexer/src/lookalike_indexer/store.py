@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from lookalike_retrieval import normalise
 from numpy.typing import NDArray
 
 from lookalike_indexer.database import Database, sync_folder
 from lookalike_indexer.records import now
+from lookalike_retrieval import normalise
 
 # Vector and thumbnail come last: SQLite reads a row from its start, and most readers want neither.
 SCHEMA = """

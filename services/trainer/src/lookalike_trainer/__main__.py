@@ -3,7 +3,6 @@
 import sys
 
 from lookalike_runtime.server import main
-
 from lookalike_trainer.service import TrainerService
 from lookalike_trainer.settings import TrainerSettings
 

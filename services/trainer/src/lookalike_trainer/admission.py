@@ -2,7 +2,6 @@
 
 from lookalike_model.builtin import BuiltinError, builtin_weights
 from lookalike_runtime.errors import FailedPrecondition, InvalidArgument, invalid_field
-
 from lookalike_trainer.blobs import BlobStore
 from lookalike_trainer.database import Database
 from lookalike_trainer.datasets import Datasets

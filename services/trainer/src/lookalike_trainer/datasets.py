@@ -9,7 +9,6 @@ from pathlib import Path
 from threading import Lock
 
 from lookalike_runtime.errors import FailedPrecondition, NotFound, invalid_field
-
 from lookalike_trainer.blobs import BlobStore
 from lookalike_trainer.database import Database
 from lookalike_trainer.jobs import Jobs

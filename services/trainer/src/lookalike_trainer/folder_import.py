@@ -9,7 +9,6 @@ from urllib.parse import unquote, urlsplit
 
 from lookalike_images import sniff_format
 from lookalike_runtime.errors import InvalidArgument, NotFound, PermissionDenied, invalid_field
-
 from lookalike_trainer.blobs import BlobStore
 from lookalike_trainer.manifest import MAX_PICTURE_BYTES, Entry, Manifest, ManifestDraft
 

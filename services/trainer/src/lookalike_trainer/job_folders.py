@@ -7,7 +7,6 @@ from pathlib import Path
 from lookalike_model.builtin import EFFICIENTNET_LITE0
 from lookalike_model.registry import RegistryError
 from lookalike_runtime.errors import DataLoss
-
 from lookalike_trainer.blobs import BlobStore
 from lookalike_trainer.datasets import Datasets
 from lookalike_trainer.job_records import Job

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from lookalike_model.records import Record
-
 from lookalike_trainer.job_spec import JobSpec, spec_from_json
 
 

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from lookalike_model.records import Record
 from pydantic import Field, TypeAdapter
+
+from lookalike_model.records import Record
 
 StartKind = Literal["builtin", "random", "timm", "weights", "bundle"]
 

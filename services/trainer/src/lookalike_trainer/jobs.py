@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 
 from lookalike_runtime.errors import AlreadyExists, NotFound, ResourceExhausted
-
 from lookalike_trainer.changes import Changes
 from lookalike_trainer.database import Database
 from lookalike_trainer.job_records import Event, Failure, Job, Report, State

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lookalike_runtime.errors import InvalidArgument, invalid_field
-
 from lookalike_trainer.blobs import check_sha256, sync_folder
 
 MAX_ENTRIES = 1_000_000

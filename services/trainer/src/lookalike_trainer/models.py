@@ -11,7 +11,6 @@ from threading import RLock
 from lookalike_model import registry
 from lookalike_model.registry import Index, PublishedProfile, RegistryError, RegistryReader
 from lookalike_runtime.errors import FailedPrecondition, NotFound
-
 from lookalike_trainer.database import Database
 from lookalike_trainer.jobs import Jobs
 from lookalike_trainer.outcome import Result

@@ -4,11 +4,11 @@ import signal
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field, ValidationError, field_validator
+
 from lookalike_model.profile import DbaAdvice
 from lookalike_model.records import Record, first_problems
 from lookalike_retrieval.dba import Weights, dba_weights
-from pydantic import Field, ValidationError, field_validator
-
 from lookalike_trainer.job_records import Failure
 
 RESULT, ERROR, LOG, BUNDLE = "result.json", "error.json", "worker.log", "bundle"

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
-from lookalike_runtime.errors import ServiceError
 
+from lookalike_runtime.errors import ServiceError
 from lookalike_trainer.datasets import Datasets
 from lookalike_trainer.job_folders import JobFolders
 from lookalike_trainer.job_records import Failure, Job, State

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import grpc
+
 from lookalike_protos.trainer.v1 import datasets_pb2, datasets_pb2_grpc, jobs_pb2, jobs_pb2_grpc, models_pb2, models_pb2_grpc
 from lookalike_runtime.data_folder import DataFolder
 from lookalike_runtime.server import Health
-
 from lookalike_trainer.admission import Admission
 from lookalike_trainer.blobs import BlobStore
 from lookalike_trainer.database import Database

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-from lookalike_runtime.settings import ServerSettings
 from pydantic import Field
+
+from lookalike_runtime.settings import ServerSettings
 
 
 class TrainerSettings(ServerSettings):

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import structlog
-from lookalike_model.records import Record, first_problems
 from pydantic import ConfigDict, Field, ValidationError
 
+from lookalike_model.records import Record, first_problems
 from lookalike_trainer.job_records import Progress, Report
 
 log = structlog.get_logger()

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-from lookalike_images import PictureError, decode, thumbnail
-from lookalike_protos.packing import rows_per_batch
 from numpy.typing import NDArray
 
 from lookalike._client import AsyncClient
@@ -19,6 +17,8 @@ from lookalike._models import Collection, Item, Target
 from lookalike._threads import map_in_threads
 from lookalike.workflows._model import wait_until_served
 from lookalike.workflows._observer import Observer
+from lookalike_images import PictureError, decode, thumbnail
+from lookalike_protos.packing import rows_per_batch
 
 _WRITTEN_AT_ONCE = 500
 

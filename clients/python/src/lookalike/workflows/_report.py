@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from lookalike_images import PictureError, decode, thumbnail
-from lookalike_retrieval import Interval
 
 from lookalike._files import written_whole
 from lookalike._folders import PictureFile
 from lookalike.workflows._dba import dba_document
 from lookalike.workflows.evaluate import Evaluation
+from lookalike_images import PictureError, decode, thumbnail
+from lookalike_retrieval import Interval
 
 SHOWN_HITS = 10
 SHOWN_QUERIES = 12

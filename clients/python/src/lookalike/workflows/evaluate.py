@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from lookalike_retrieval import Interval, RankingScores, class_bootstrap, evaluate_ranking
 from numpy.typing import NDArray
 
 from lookalike._client import AsyncClient
@@ -21,6 +20,7 @@ from lookalike.workflows._model import ChosenModel, choose_model
 from lookalike.workflows._observer import SILENT, Observer
 from lookalike.workflows._rank import check_k, rank
 from lookalike.workflows._scratch import scratch_collection
+from lookalike_retrieval import Interval, RankingScores, class_bootstrap, evaluate_ranking
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,12 +10,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-from lookalike_images import PictureError
-from lookalike_protos.embedder.v1 import embedder_pb2, embedder_pb2_grpc
-from lookalike_protos.packing import pack_vectors, rows_per_batch
-from lookalike_protos.types.v1 import space_pb2
-from lookalike_runtime.errors import InvalidArgument, invalid_field
-from lookalike_runtime.resource_names import check_id, parse_optional_version
 
 from lookalike_embedder.callers import BatchEmbedded, Refused, StreamAnswer, StreamCaller
 from lookalike_embedder.loading import ServedProfile
@@ -23,6 +17,12 @@ from lookalike_embedder.models import ServedModels, Target
 from lookalike_embedder.pictures import Cost
 from lookalike_embedder.pipeline import Pipeline
 from lookalike_embedder.servicers.translation import picture_status, space_message
+from lookalike_images import PictureError
+from lookalike_protos.embedder.v1 import embedder_pb2, embedder_pb2_grpc
+from lookalike_protos.packing import pack_vectors, rows_per_batch
+from lookalike_protos.types.v1 import space_pb2
+from lookalike_runtime.errors import InvalidArgument, invalid_field
+from lookalike_runtime.resource_names import check_id, parse_optional_version
 
 MAX_PICTURES = 64
 MAX_BYTES = 15 * 1024 * 1024

@@ -7,13 +7,13 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
-from lookalike_protos.embedder.v1 import models_pb2, models_pb2_grpc
-from lookalike_runtime.resource_names import parse_optional_version
-from lookalike_runtime.status import status_of
 
 from lookalike_embedder.loading import PRECISION
 from lookalike_embedder.models import ServedModels, ServedVersion, ServingState
 from lookalike_embedder.servicers.translation import space_message
+from lookalike_protos.embedder.v1 import models_pb2, models_pb2_grpc
+from lookalike_runtime.resource_names import parse_optional_version
+from lookalike_runtime.status import status_of
 
 # As the proto says: the list is not paged.
 MAX_LISTED = 1_000

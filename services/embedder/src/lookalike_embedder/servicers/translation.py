@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from google.rpc.status_pb2 import Status
+
 from lookalike_images import PictureError
 from lookalike_protos.types.v1 import space_pb2
 from lookalike_runtime.errors import InvalidArgument

@@ -7,12 +7,11 @@ import sys
 import threading
 import time
 
-from lookalike_runtime.errors import ServiceError
-
 from lookalike_indexer.builds.job import Job, Line
 from lookalike_indexer.builds.stages import run_build
 from lookalike_indexer.database import refusing_when_full
 from lookalike_indexer.records import Failure, Progress
+from lookalike_runtime.errors import ServiceError
 
 _NICENESS = 10
 _SECONDS_BETWEEN = 0.5

@@ -7,12 +7,12 @@ import time
 from typing import NamedTuple
 
 import numpy as np
-from lookalike_retrieval import exact_topk
 from numpy.typing import NDArray
 
 from lookalike_indexer.builds.snapshot import Tell
 from lookalike_indexer.candidates.annoy import AnnoyCandidates, Effort
 from lookalike_indexer.records import EffortPoint, Progress
+from lookalike_retrieval import exact_topk
 
 PLACES = 10
 MAX_PROBES = 1_000

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 import structlog
-from lookalike_runtime.errors import FailedPrecondition, NotFound, ResourceExhausted, ServiceError
 
 from lookalike_indexer.build_log import BuildLog
 from lookalike_indexer.builds.installation import activate, install, prepare, remove_debris
@@ -18,6 +17,7 @@ from lookalike_indexer.catalog import Catalog
 from lookalike_indexer.collection import OpenCollection
 from lookalike_indexer.collections import Collections
 from lookalike_indexer.records import Build, BuildReport, BuildSpec, Event, Failure, Progress
+from lookalike_runtime.errors import FailedPrecondition, NotFound, ResourceExhausted, ServiceError
 
 _SECONDS_BETWEEN_TRIES = 2.0
 INTERRUPTED = Failure(

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from lookalike_runtime.errors import FailedPrecondition
 from numpy.typing import NDArray
 
 from lookalike_indexer.builds.manifest import IDS_FILE
 from lookalike_indexer.records import Progress
 from lookalike_indexer.store import Store
+from lookalike_runtime.errors import FailedPrecondition
 
 Tell = Callable[[Progress], None]
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
-from lookalike_retrieval import augment_blocks
 from numpy.typing import NDArray
 
 from lookalike_indexer.builds.job import Job
@@ -20,6 +19,7 @@ from lookalike_indexer.candidates.annoy import PROJECTION_FILE, TREES_FILE, Anno
 from lookalike_indexer.database import sync_folder
 from lookalike_indexer.records import BuildReport, EffortPoint, Progress
 from lookalike_indexer.store import Store
+from lookalike_retrieval import augment_blocks
 
 RAW_FILE = "raw.f32"
 # Two others at least: fewer cannot be told apart.

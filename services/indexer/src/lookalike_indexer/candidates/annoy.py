@@ -11,10 +11,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from annoy import AnnoyIndex
-from lookalike_retrieval import Projection, VectorError, fit_pca
 from numpy.typing import NDArray
 
 from lookalike_indexer.candidates import Proposal
+from lookalike_retrieval import Projection, VectorError, fit_pca
 
 METRIC: Final = "angular"
 TREES_FILE = "trees.ann"

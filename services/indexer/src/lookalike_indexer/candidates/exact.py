@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import cast
 
 import numpy as np
-from lookalike_retrieval import exact_topk
 from numpy.typing import NDArray
 
 from lookalike_indexer.candidates import Proposal
+from lookalike_retrieval import exact_topk
 
 
 class ExactCandidates:

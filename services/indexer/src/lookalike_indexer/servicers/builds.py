@@ -8,11 +8,6 @@ from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import grpc
-from lookalike_protos.indexer.v1 import builds_pb2, builds_pb2_grpc
-from lookalike_protos.types.v1 import operations_pb2
-from lookalike_runtime.errors import InvalidArgument, NotFound, invalid_field
-from lookalike_runtime.paging import decode_token, encode_token, page_size
-from lookalike_runtime.resource_names import parse_name, parse_number
 
 from lookalike_indexer.build_log import BuildLog
 from lookalike_indexer.builds.queue import BuildQueue
@@ -20,6 +15,11 @@ from lookalike_indexer.catalog import Catalog
 from lookalike_indexer.collections import Collections
 from lookalike_indexer.records import Build, BuildSpec, Collection
 from lookalike_indexer.servicers.translate import build_message, collection_id, dba_of, event_message, in_range
+from lookalike_protos.indexer.v1 import builds_pb2, builds_pb2_grpc
+from lookalike_protos.types.v1 import operations_pb2
+from lookalike_runtime.errors import InvalidArgument, NotFound, invalid_field
+from lookalike_runtime.paging import decode_token, encode_token, page_size
+from lookalike_runtime.resource_names import parse_name, parse_number
 
 MAX_REQUEST_ID_BYTES = 128
 MAX_TREES = 1_000

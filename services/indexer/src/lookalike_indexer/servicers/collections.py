@@ -9,16 +9,16 @@ from typing import Any
 import grpc
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.timestamp_pb2 import Timestamp
-from lookalike_protos.indexer.v1 import collections_pb2, collections_pb2_grpc
-from lookalike_runtime.errors import invalid_field
-from lookalike_runtime.paging import decode_token, encode_token, page_size
-from lookalike_runtime.resource_names import check_id, parse_name
 
 from lookalike_indexer.catalog import Catalog
 from lookalike_indexer.collections import Collections
 from lookalike_indexer.lifecycle import Lifecycle
 from lookalike_indexer.records import Alias, Dba, Engine, now
 from lookalike_indexer.servicers.translate import ENGINES, collection_id, collection_message, collection_name, dba_of, space_of
+from lookalike_protos.indexer.v1 import collections_pb2, collections_pb2_grpc
+from lookalike_runtime.errors import invalid_field
+from lookalike_runtime.paging import decode_token, encode_token, page_size
+from lookalike_runtime.resource_names import check_id, parse_name
 
 DEFAULT_RECALL_TARGET = 0.95
 _LATEST_SECOND = 253_402_300_799

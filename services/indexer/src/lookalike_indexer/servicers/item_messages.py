@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 from google.protobuf import json_format
-from lookalike_protos.indexer.v1 import items_pb2
-from lookalike_protos.packing import MAX_BATCH_BYTES, pack_vectors
-from lookalike_protos.types.v1 import vectors_pb2
-from lookalike_runtime.errors import InvalidArgument, invalid_field
 
 from lookalike_indexer.admission import Offer
 from lookalike_indexer.records import Space
 from lookalike_indexer.servicers.translate import space_message, timestamp
 from lookalike_indexer.store import Columns, NewItem, StoredItem
+from lookalike_protos.indexer.v1 import items_pb2
+from lookalike_protos.packing import MAX_BATCH_BYTES, pack_vectors
+from lookalike_protos.types.v1 import vectors_pb2
+from lookalike_runtime.errors import InvalidArgument, invalid_field
 
 # Room for the rest of an answer is left below the limit of a message, 16 MiB.
 MAX_ITEMS_BYTES = 12 * 1024 * 1024

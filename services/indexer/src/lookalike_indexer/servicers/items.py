@@ -8,10 +8,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-from lookalike_protos.indexer.v1 import items_pb2, items_pb2_grpc
-from lookalike_runtime.errors import InvalidArgument, invalid_field
-from lookalike_runtime.paging import decode_token, encode_token, page_size
-from lookalike_runtime.status import status_of
 
 from lookalike_indexer.collection import OpenCollection, require_revision
 from lookalike_indexer.collections import Collections
@@ -25,6 +21,10 @@ from lookalike_indexer.servicers.item_messages import (
     require_room,
 )
 from lookalike_indexer.servicers.translate import collection_id, collection_name, in_range, vectors_of
+from lookalike_protos.indexer.v1 import items_pb2, items_pb2_grpc
+from lookalike_runtime.errors import InvalidArgument, invalid_field
+from lookalike_runtime.paging import decode_token, encode_token, page_size
+from lookalike_runtime.status import status_of
 
 MAX_CHUNK_ITEMS = 1_000
 MAX_READ_IDS = 1_000

@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-from lookalike_protos.indexer.v1 import search_pb2, search_pb2_grpc
-from lookalike_runtime.errors import invalid_field
 
 from lookalike_indexer.collection import Answer, OpenCollection
 from lookalike_indexer.collections import Collections
@@ -28,6 +26,8 @@ from lookalike_indexer.servicers.translate import (
     vectors_of,
 )
 from lookalike_indexer.store import Columns
+from lookalike_protos.indexer.v1 import search_pb2, search_pb2_grpc
+from lookalike_runtime.errors import invalid_field
 
 MAX_K = 1_000
 MAX_QUERIES = 256

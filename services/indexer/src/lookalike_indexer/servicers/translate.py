@@ -7,17 +7,17 @@ import re
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.status_pb2 import Status
+from numpy.typing import NDArray
+
+from lookalike_indexer.collection import require_space
+from lookalike_indexer.collections import Summary
+from lookalike_indexer.records import Build, BuildReport, Dba, EffortPoint, Engine, Event, Failure, Progress, Space
 from lookalike_protos.indexer.v1 import builds_pb2, collections_pb2
 from lookalike_protos.packing import PackingError, unpack_vectors
 from lookalike_protos.types.v1 import dba_pb2, operations_pb2, space_pb2, vectors_pb2
 from lookalike_runtime.errors import ServiceError, invalid_field
 from lookalike_runtime.resource_names import parse_name
 from lookalike_runtime.status import status_of
-from numpy.typing import NDArray
-
-from lookalike_indexer.collection import require_space
-from lookalike_indexer.collections import Summary
-from lookalike_indexer.records import Build, BuildReport, Dba, EffortPoint, Engine, Event, Failure, Progress, Space
 
 FINGERPRINT = re.compile(r"ls1:[0-9a-f]{64}")
 MAX_NAME_BYTES = 63

@@ -9,12 +9,12 @@ from typing import Any
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
+
 from lookalike_protos.trainer.v1 import datasets_pb2 as pb
 from lookalike_protos.trainer.v1.datasets_pb2_grpc import DatasetServiceServicer
 from lookalike_runtime.errors import invalid_field
 from lookalike_runtime.paging import decode_token, encode_token, page_size
 from lookalike_runtime.resource_names import parse_name, parse_optional_version
-
 from lookalike_trainer.blobs import BlobStore, check_sha256
 from lookalike_trainer.datasets import Datasets, Revision
 from lookalike_trainer.folder_import import folder_of, import_folder

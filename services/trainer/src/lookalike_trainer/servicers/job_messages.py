@@ -1,11 +1,11 @@
 """Jobs and events as they go over the wire."""
 
 from google.rpc.status_pb2 import Status
+
 from lookalike_protos.trainer.v1 import jobs_pb2 as pb
 from lookalike_protos.types.v1 import operations_pb2
 from lookalike_runtime.errors import DataLoss, FailedPrecondition, NotFound, ResourceExhausted, ServiceError
 from lookalike_runtime.status import status_of
-
 from lookalike_trainer.job_records import Event, Failure, Job, Progress, State
 from lookalike_trainer.job_spec import ImportSpec, JobSpec, Start, TrainSpec
 from lookalike_trainer.servicers.timestamps import timestamp

@@ -5,7 +5,6 @@ import re
 from lookalike_protos.trainer.v1 import jobs_pb2 as pb
 from lookalike_runtime.errors import invalid_field
 from lookalike_runtime.resource_names import check_id, parse_name, parse_number, parse_optional_version
-
 from lookalike_trainer.blobs import check_sha256
 from lookalike_trainer.job_spec import ImportSpec, JobSpec, Start, TrainSpec
 

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+
 from lookalike_protos.trainer.v1 import jobs_pb2 as pb
 from lookalike_protos.trainer.v1.jobs_pb2_grpc import JobServiceServicer
 from lookalike_protos.types.v1 import operations_pb2
 from lookalike_runtime.errors import invalid_field
 from lookalike_runtime.paging import encode_token, page_size
 from lookalike_runtime.resource_names import parse_name
-
 from lookalike_trainer.admission import Admission
 from lookalike_trainer.jobs import Jobs
 from lookalike_trainer.servicers.job_messages import event_message, job_message

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
+
 from lookalike_model.profile import DbaAdvice
 from lookalike_protos.trainer.v1 import models_pb2 as pb
 from lookalike_protos.trainer.v1.models_pb2_grpc import ModelServiceServicer
@@ -14,7 +15,6 @@ from lookalike_protos.types.v1 import dba_pb2
 from lookalike_protos.types.v1.space_pb2 import METRIC_COSINE, Space
 from lookalike_runtime.paging import decode_token, encode_token, page_size
 from lookalike_runtime.resource_names import parse_name, parse_optional_version
-
 from lookalike_trainer.models import Models, ModelVersion
 from lookalike_trainer.outcome import ResultProfile, weights_kind
 from lookalike_trainer.servicers.number_tokens import decode_number

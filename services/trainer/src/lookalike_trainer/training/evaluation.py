@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lookalike_images import Preprocessing
 from lookalike_model.embedding_model import EmbeddingModel
 from lookalike_model.network import RetrievalNetwork
 from lookalike_model.profile import Profile
 from lookalike_retrieval import class_bootstrap, evaluate_ranking, exact_topk
-from numpy.typing import NDArray
-
 from lookalike_trainer.training.dataset import Labels
 from lookalike_trainer.training.interruption import Interruption
 from lookalike_trainer.training.pixels import PixelStore

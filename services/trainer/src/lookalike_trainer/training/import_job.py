@@ -7,7 +7,6 @@ from lookalike_model.bundle_writer import BundleContent, write_bundle
 from lookalike_model.network import default_pool
 from lookalike_model.spec import NetworkSpec
 from lookalike_model.timm_config import built_for_one_size, preprocessing_of
-
 from lookalike_trainer.training.errors import JobError, Reason
 from lookalike_trainer.training.events import EventLog
 from lookalike_trainer.training.job import ImportJob, Start

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from lookalike_model.records import Record, first_problems
 from pydantic import Field, TypeAdapter, ValidationError
 
+from lookalike_model.records import Record, first_problems
 from lookalike_trainer.training.errors import JobError, Reason
 
 

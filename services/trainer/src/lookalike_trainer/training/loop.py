@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from lookalike_model.network import RetrievalNetwork
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
+from lookalike_model.network import RetrievalNetwork
 from lookalike_trainer.training.augment import augment, draw
 from lookalike_trainer.training.interruption import Interruption
 from lookalike_trainer.training.objectives import Objective

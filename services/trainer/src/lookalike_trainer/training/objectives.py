@@ -4,11 +4,11 @@ A new part is a module here, a section in `recipe.ObjectiveRecipe` and a line in
 """
 
 import torch
-from lookalike_model.network import RetrievalNetwork
-from lookalike_model.profile import Tap
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, normalize
 
+from lookalike_model.network import RetrievalNetwork
+from lookalike_model.profile import Tap
 from lookalike_trainer.training.recipe import (
     CrossEntropyRecipe,
     NormalisedSoftmaxRecipe,

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from lookalike_images import PictureError, Preprocessing, decode, preprocess
 from numpy.typing import NDArray
 
+from lookalike_images import PictureError, Preprocessing, decode, preprocess
 from lookalike_trainer.blobs import blob_path
 from lookalike_trainer.training.dataset import Picture, Unreadable
 from lookalike_trainer.training.errors import JobError, Reason

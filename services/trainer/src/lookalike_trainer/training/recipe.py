@@ -5,9 +5,10 @@
 
 from typing import Annotated, Literal
 
+from pydantic import Field, model_validator
+
 from lookalike_model.records import Record
 from lookalike_model.spec import EmbeddingSpec, Pool
-from pydantic import Field, model_validator
 
 Auto = Literal["auto"]
 Share = Annotated[float, Field(ge=0, le=1)]

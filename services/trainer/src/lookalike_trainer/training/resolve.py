@@ -8,7 +8,6 @@ from lookalike_model.network import default_pool
 from lookalike_model.records import Record
 from lookalike_model.spec import NetworkSpec
 from lookalike_model.timm_config import built_for_one_size
-
 from lookalike_trainer.training.errors import JobError, Reason
 from lookalike_trainer.training.job import Start
 from lookalike_trainer.training.recipe import Recipe

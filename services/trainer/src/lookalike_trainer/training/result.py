@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from lookalike_model.bundle import Bundle
-
 from lookalike_trainer.training.errors import Reason
 
 BUNDLE, RESULT, ERROR, SCRATCH = "bundle", "result.json", "error.json", "scratch"

@@ -6,6 +6,7 @@ from pathlib import Path
 import timm
 import torch
 from huggingface_hub import hf_hub_download
+
 from lookalike_images import Preprocessing
 from lookalike_model.builtin import EFFICIENTNET_LITE0, BuiltinError, builtin_weights
 from lookalike_model.bundle import Bundle, BundleError, read_bundle
@@ -13,7 +14,6 @@ from lookalike_model.network import NetworkError, RetrievalNetwork, check_archit
 from lookalike_model.spec import ChannelStatistics, EmbeddingSpec, NetworkSpec, Pool
 from lookalike_model.timm_config import statistics_of
 from lookalike_model.weights import WeightsError, load_weights
-
 from lookalike_trainer.training.errors import JobError, Reason
 from lookalike_trainer.training.job import Start
 

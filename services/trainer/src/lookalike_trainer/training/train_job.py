@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from lookalike_images import Preprocessing
 from lookalike_model import bundle as bundles
 from lookalike_model.bundle_writer import BundleContent, write_bundle
 from lookalike_model.profile import Profile
 from lookalike_model.spec import NetworkSpec
-
 from lookalike_trainer.training.dataset import Labels, describe_singles, describe_unreadable, read_manifest
 from lookalike_trainer.training.errors import JobError, Reason
 from lookalike_trainer.training.evaluation import HeldOut, HeldOutScores
