@@ -47,7 +47,7 @@ def adopt(generated: Path, package: Path) -> None:
 class BuildStubs(build_py):
     def run(self) -> None:
         super().run()
-        generated = Path(self.get_finalized_command("build").build_temp) / "stubs"
+        generated = Path(self.build_lib).parent / "stubs"
         generated.mkdir(parents=True, exist_ok=True)
         compile_protos(generated.resolve())
         adopt(generated, Path(self.build_lib) / PACKAGE)
