@@ -119,6 +119,10 @@ def test_training_goes_on_from_an_earlier_bundle(work: Work, job_folder: JobFold
     for name, tensor in earlier.network.state_dict().items():
         if tensor.is_floating_point():
             torch.testing.assert_close(bundle.network.state_dict()[name], tensor, atol=1e-6, rtol=1e-5)
+        else:
+            assert "num_batches_tracked" in name
+    for name in ("embedding.fc.weight", "embedding.fc.bias"):  # off the way to what was trained
+        assert torch.equal(bundle.network.state_dict()[name], earlier.network.state_dict()[name])
     assert set(bundle.profiles) == {"plain", "embedding"}
     assert "heldout_map_embedding" in read(second / "result.json")["metrics"]
 

@@ -64,7 +64,7 @@ def test_triplet_takes_the_hardest_of_the_batch(batch: tuple[torch.Tensor, torch
 def test_a_class_with_one_picture_is_no_anchor() -> None:
     features = torch.eye(3).requires_grad_()
     loss = BatchHardTriplet(TripletRecipe())(features, torch.tensor([0, 1, 2]))
-    assert float(loss) == 0
+    assert loss.item() == 0
     loss.backward()
 
 

@@ -1,4 +1,4 @@
-"""Recomputing the first stages changes memory, not results."""
+"""Recomputing the first blocks changes memory, not results."""
 
 import copy
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 
-from lookalike_trainer.training.recompute import recompute_early_stages
+from lookalike_trainer.training.recompute import recompute_early_blocks
 
 
 @pytest.mark.parametrize("architecture", ["test_efficientnet", "test_resnet", "test_vit"])
@@ -15,7 +15,7 @@ def test_gradients_and_statistics_are_those_of_a_plain_network(architecture: str
     torch.manual_seed(0)
     plain: Any = timm.create_model(architecture, num_classes=0).train()
     changed = copy.deepcopy(plain)
-    recompute_early_stages(changed)
+    recompute_early_blocks(changed)
     side = plain.default_cfg["input_size"][1]
     images = torch.randn(4, 3, side, side)
     for network in (plain, changed):
@@ -43,5 +43,5 @@ def test_less_is_kept_for_the_backward_pass() -> None:
 
     plain = timm.create_model("test_efficientnet", num_classes=0).train()
     changed = copy.deepcopy(plain)
-    recompute_early_stages(changed)
+    recompute_early_blocks(changed)
     assert kept(changed) < 0.8 * kept(plain)

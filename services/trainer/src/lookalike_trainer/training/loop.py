@@ -12,13 +12,14 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from lookalike_model.network import RetrievalNetwork
+from lookalike_model.network import RetrievalNetwork, tensors_to
+from lookalike_model.profile import Tap
 from lookalike_trainer.training.augment import augment, draw
 from lookalike_trainer.training.interruption import Interruption
 from lookalike_trainer.training.objectives import Objective
 from lookalike_trainer.training.pixels import PixelStore
 from lookalike_trainer.training.recipe import LoopRecipe
-from lookalike_trainer.training.recompute import recompute_early_stages
+from lookalike_trainer.training.recompute import recompute_early_blocks
 from lookalike_trainer.training.resolve import ResolvedRecipe
 from lookalike_trainer.training.sampler import ClassBalancedSampler
 from lookalike_trainer.training.schedule import phase_of, rate_factor
@@ -96,11 +97,12 @@ class Trainer:
         loop = self._recipe.recipe.loop
         network.to(self._device).to(memory_format=torch.channels_last)
         objective = Objective(self._recipe.recipe.objective, network, len(self._data.sampler.rows)).to(self._device)
+        _train_only_what_leads_to(network, objective.taps)
         optimiser = _optimiser(network, objective, loop)
         schedule = LambdaLR(optimiser, lambda step: rate_factor(step, self.steps, loop.warm_up))
         average = AveragedModel(network, multi_avg_fn=_moving_average(loop.ema)) if loop.ema else None
         if loop.recompute == "early":
-            recompute_early_stages(network.backbone)
+            recompute_early_blocks(network.backbone)
         quiet = round(loop.warm_up * self.steps) + self._data.sampler.batches_per_epoch
         return TrainingState(network, objective, optimiser, schedule, average, Watchdog(quiet))
 
@@ -147,7 +149,7 @@ class Trainer:
     def _step(self, state: TrainingState, images: Tensor, labels: Tensor) -> tuple[float, float]:
         outputs = state.network(state.network.normalise(images))
         loss: Tensor = state.objective(outputs, labels)
-        state.optimiser.zero_grad()
+        state.optimiser.zero_grad(set_to_none=False)
         loss.backward()  # type: ignore[no-untyped-call]
         weights = [weight for group in state.optimiser.param_groups for weight in group["params"]]
         nn.utils.clip_grad_norm_(weights, self._recipe.recipe.loop.clip)
@@ -158,6 +160,12 @@ class Trainer:
         return float(loss.detach()), spread_of_distances(outputs[state.objective.taps[0]])
 
 
+def _train_only_what_leads_to(network: RetrievalNetwork, taps: list[Tap]) -> None:
+    trained = {name for tap in taps for name in tensors_to(network, tap)}
+    for name, weight in network.named_parameters():
+        weight.requires_grad_(name in trained)
+
+
 def _optimiser(network: RetrievalNetwork, objective: Objective, loop: LoopRecipe) -> AdamW:
     """Weight decay on the network's matrices and filters alone; the objective's weights at their own rate."""
     weights = [weight for weight in network.parameters() if weight.requires_grad]
@@ -166,6 +174,9 @@ def _optimiser(network: RetrievalNetwork, objective: Objective, loop: LoopRecipe
         {"params": [w for w in weights if w.ndim <= 1], "lr": loop.rate, "weight_decay": 0.0},
         {"params": list(objective.parameters()), "lr": loop.rate * loop.class_rate, "weight_decay": 0.0},
     ]
+    # Gradients made before the first step lie together; made during it, they would split the heap for good.
+    for weight in [*weights, *objective.parameters()]:
+        weight.grad = torch.zeros_like(weight)
     return AdamW([group for group in groups if group["params"]], betas=loop.betas)
 
 

@@ -67,7 +67,8 @@ def run_train(job: TrainJob, folder: Path, log: EventLog, stop: Interruption) ->
         Cancelled: the job was told to stop.
     """
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a net for bugs that costs a pass over every tensor
+    # A net for bugs, which costs a pass over every tensor.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     plan = _plan(job)
     store = _load(job, plan, folder, log, stop)
     labels = Labels.of(store.pictures)
