@@ -17,6 +17,11 @@ VIT = open_start(Start(kind="random", name="test_vit"), None)
     [(700, 7, (32, 4)), (10, 100, (10, 12)), (10, 5, (10, 5)), (2, 1000, (2, 64)), (3, 1, (3, 2))],
 )
 def test_a_batch_has_128_pictures_where_the_data_allow(classes: int, largest: int, expected: tuple[int, int]) -> None:
+    assert choose_batch(load_recipe("cross-entropy"), TrainingSet(classes * largest, classes, largest)) == expected
+
+
+@pytest.mark.parametrize(("classes", "largest", "expected"), [(700, 7, (40, 2)), (10, 100, (10, 8)), (10, 5, (10, 5)), (3, 1, (3, 2))])
+def test_the_default_recipe_takes_many_classes_a_batch(classes: int, largest: int, expected: tuple[int, int]) -> None:
     assert choose_batch(load_recipe(), TrainingSet(classes * largest, classes, largest)) == expected
 
 
@@ -26,7 +31,7 @@ def test_a_batch_that_is_asked_for_is_taken_but_has_no_class_twice() -> None:
     assert choose_batch(recipe, TrainingSet(100, 10, 10)) == (10, 2)
 
 
-@pytest.mark.parametrize(("pictures", "epochs"), [(4900, 8), (60, 40), (73_500, 1)])
+@pytest.mark.parametrize(("pictures", "epochs"), [(4900, 12), (60, 40), (73_500, 1)])
 def test_epochs_follow_from_the_number_of_pictures(pictures: int, epochs: int) -> None:
     assert choose_epochs(load_recipe(), TrainingSet(pictures, 100, 10), "cpu") == epochs
 

@@ -1,6 +1,11 @@
 """`python -m lookalike_embedder --data DIR` runs the server."""
 
+import os
 import sys
+
+# OpenMP's threads wait for one another by spinning, which makes batches ten times slower on cores that others use too.
+# Read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from lookalike_embedder.service import EmbedderService
 from lookalike_embedder.settings import EmbedderSettings

@@ -5,9 +5,14 @@ Reads `job.json`; appends to `events.jsonl`; ends with `bundle/` and then `resul
 """
 
 import errno
+import os
 import sys
 import traceback
 from pathlib import Path
+
+# OpenMP's threads wait for one another by spinning, which makes steps ten times slower on cores that others use too.
+# Read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 

@@ -45,10 +45,14 @@ class SplitRecipe(Record):
 class SamplerRecipe(Record):
     """P × K: how a batch is put together."""
 
+    batch: int = Field(default=128, ge=4, le=65_536)
+    """P × K, where they are auto and the data allow it."""
+    least: int = Field(default=4, ge=1, le=256)
+    """Fewest pictures of a class where K is auto. A classification gains from many classes a batch, a triplet from many pairs."""
     classes: Annotated[int, Field(ge=2, le=4096)] | Auto = "auto"
-    """P; auto: 32, or all if there are fewer."""
+    """P; auto: batch / least, or all classes if there are fewer."""
     pictures: Annotated[int, Field(ge=1, le=256)] | Auto = "auto"
-    """K; auto: what makes a batch of 128, at least 4 and at most the pictures of the largest class."""
+    """K; auto: what makes the batch, at least `least` and at most the pictures of the largest class."""
 
 
 class AugmentRecipe(Record):
@@ -147,7 +151,7 @@ class LoopRecipe(Record):
     epochs: Annotated[int, Field(ge=1, le=10_000)] | Auto = "auto"
     """auto: as many as make `passes` picture passes, 1 to 40 on a CPU and 4 to 60 on a GPU."""
     passes: Annotated[int, Field(ge=1)] | Auto = "auto"
-    """How often a picture goes through the network in all; auto: 38,000 on a CPU, 600,000 on a GPU."""
+    """How often a picture goes through the network in all; auto: 60,000 on a CPU, 600,000 on a GPU."""
     rate: float = Field(default=1e-3, gt=0, le=1)
     class_rate: float = Field(default=10.0, gt=0, le=1000)
     """Rate of the objective's own weights, as a factor of `rate`."""

@@ -16,9 +16,8 @@ from lookalike_trainer.training.start import StartingPoint
 Device = Literal["cpu", "cuda"]
 
 _SIZE: dict[Device, int] = {"cpu": 96, "cuda": 224}
-_PASSES: dict[Device, int] = {"cpu": 38_000, "cuda": 600_000}
+_PASSES: dict[Device, int] = {"cpu": 60_000, "cuda": 600_000}
 _EPOCHS: dict[Device, tuple[int, int]] = {"cpu": (1, 40), "cuda": (4, 60)}
-_CLASSES, _BATCH, _FEWEST_PICTURES = 32, 128, 4
 _MULTIPLE = 8
 
 
@@ -114,12 +113,13 @@ def choose_network(recipe: Recipe, plan: PixelPlan, point: StartingPoint) -> Net
 
 
 def choose_batch(recipe: Recipe, data: TrainingSet) -> tuple[int, int]:
-    """P and K. P: 32, or all classes if fewer. K: 128 / P, at least 4, at most the pictures of the largest class."""
+    """P and K, as `SamplerRecipe` says; P is never more than the classes there are."""
     sampler = recipe.sampler
-    classes = min(_CLASSES, data.classes) if sampler.classes == "auto" else min(sampler.classes, data.classes)
+    asked = max(sampler.batch // sampler.least, 2) if sampler.classes == "auto" else sampler.classes
+    classes = min(asked, data.classes)
     if sampler.pictures != "auto":
         return classes, sampler.pictures
-    return classes, min(max(_BATCH // classes, _FEWEST_PICTURES), max(data.largest_class, 2))
+    return classes, min(max(sampler.batch // classes, sampler.least), max(data.largest_class, 2))
 
 
 def choose_epochs(recipe: Recipe, data: TrainingSet, device: Device) -> int:
