@@ -159,7 +159,7 @@ def work(lookalike: Lookalike, folders: Folders, clock: Stopwatch, changes: list
         zero_shot=zero_shot,
         trained=trained,
         with_dba=with_dba,
-        recipe=(job.train.recipe if job.train else "") or "default",
+        recipe=job.train.recipe if job.train else "",
         events=events,
         index=index,
         search=search,

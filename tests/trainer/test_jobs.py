@@ -10,6 +10,7 @@ from lookalike_runtime.errors import AlreadyExists, FailedPrecondition, InvalidA
 from lookalike_trainer import jobs as jobs_module
 from lookalike_trainer.job_records import Failure, Progress, Report, State
 from lookalike_trainer.job_spec import Start, TrainSpec, spec_from_json, spec_to_json
+from lookalike_trainer.training.recipe_files import DEFAULT_RECIPE
 
 from .parts import Parts
 
@@ -24,6 +25,13 @@ def test_a_spec_comes_back_as_it_was_kept(parts: Parts) -> None:
     spec = parts.train_spec(overrides={"loop.epochs": "3", "a": "b"}, seed=2**64 - 1)
     assert spec_from_json(spec_to_json(spec)) == spec
     assert spec_to_json(spec) == spec_to_json(spec.model_copy(update={"overrides": {"a": "b", "loop.epochs": "3"}}))
+
+
+def test_a_job_keeps_which_recipe_was_the_default(parts: Parts) -> None:
+    parts.commit("shoes", SHOES)
+    spec = parts.jobs.get(parts.admission.create("r", parts.train_spec(recipe="")).uid).spec
+    assert isinstance(spec, TrainSpec)
+    assert spec.recipe == DEFAULT_RECIPE
 
 
 def test_a_job_keeps_which_revision_was_the_newest(parts: Parts) -> None:

@@ -11,7 +11,7 @@ from lookalike_trainer.job_spec import JobSpec, Start, TrainSpec
 from lookalike_trainer.jobs import Jobs
 from lookalike_trainer.models import Models
 from lookalike_trainer.training.errors import JobError
-from lookalike_trainer.training.recipe_files import load_recipe
+from lookalike_trainer.training.recipe_files import DEFAULT_RECIPE, load_recipe
 
 
 class Admission:
@@ -47,7 +47,7 @@ class Admission:
             load_recipe(spec.recipe, spec.overrides)
         except JobError as error:
             raise InvalidArgument(error.reason, str(error)) from None
-        return spec.model_copy(update={"revision": revision.number})
+        return spec.model_copy(update={"revision": revision.number, "recipe": spec.recipe or DEFAULT_RECIPE})
 
     def _check_start(self, start: Start) -> None:
         match start.kind:
