@@ -171,7 +171,7 @@ def test_bad_pictures_and_single_ones_are_told_and_left_out(work: Work, job_fold
     notes = " ".join(read(folder / "result.json")["notes"])
     assert "1 of 50 pictures" in notes
     assert "shape00/broken.png" in notes
-    assert "1 classes have one picture (shape40)" in notes
+    assert "1 class has one picture (shape40)" in notes
     data = read_bundle(folder / "bundle").description.data
     assert data is not None
     assert (data.pictures, data.classes) == (49, 13)

@@ -112,6 +112,6 @@ def describe_singles(pictures: Sequence[Picture]) -> str | None:
         return None
     more = f" and {len(singles) - _LISTED} more" if len(singles) > _LISTED else ""
     return (
-        f"{len(singles)} classes have one picture ({', '.join(singles[:_LISTED])}{more}): it is told apart from others, "
+        f"{len(singles)} {'class has' if len(singles) == 1 else 'classes have'} one picture ({', '.join(singles[:_LISTED])}{more}): it is told apart from others, "
         "but nothing can be learnt or measured about what its class has in common."
     )
