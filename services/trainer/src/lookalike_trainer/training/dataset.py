@@ -111,7 +111,8 @@ def describe_singles(pictures: Sequence[Picture]) -> str | None:
     if not singles:
         return None
     more = f" and {len(singles) - _LISTED} more" if len(singles) > _LISTED else ""
+    classes = "1 class has" if len(singles) == 1 else f"{len(singles)} classes have"
     return (
-        f"{len(singles)} {'class has' if len(singles) == 1 else 'classes have'} one picture ({', '.join(singles[:_LISTED])}{more}): it is told apart from others, "
+        f"{classes} one picture ({', '.join(singles[:_LISTED])}{more}): it is told apart from others, "
         "but nothing can be learnt or measured about what its class has in common."
     )
