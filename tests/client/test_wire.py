@@ -43,6 +43,7 @@ PAIRS: list[tuple[type[Any], type[Message]]] = [
     (models.DeleteResult, items_pb2.DeleteItemsResponse),
     (models.BuildSpec, builds_pb2.BuildSpec),
     (models.EffortPoint, builds_pb2.EffortPoint),
+    (models.PlanEntry, builds_pb2.PlanEntry),
     (models.BuildReport, builds_pb2.BuildReport),
     (models.Build, builds_pb2.Build),
 ]

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike_indexer.candidates.annoy import AnnoyCandidates, Effort, write_trees
+from lookalike_indexer.candidates import Effort
+from lookalike_indexer.candidates.annoy import AnnoyCandidates, write_trees
 from lookalike_indexer.candidates.exact import ExactCandidates, rows_of
 from lookalike_retrieval import normalise
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lookalike_indexer.builds.measure import cheapest, choose_probes, measure, wilson_low
-from lookalike_indexer.candidates.annoy import AnnoyCandidates, Effort, write_trees
-from lookalike_indexer.records import EffortPoint
+from lookalike_indexer.builds.measure import choose_probes, recalls, wilson_low
+from lookalike_indexer.candidates import Effort
+from lookalike_indexer.candidates.annoy import AnnoyCandidates, write_trees
 from lookalike_retrieval import augment, normalise
 
 
@@ -21,33 +21,35 @@ def test_a_perfect_measurement_of_few_probes_is_not_taken_for_certain() -> None:
     assert wilson_low(1.0, 20) < 0.9 < wilson_low(1.0, 1000) < 1
 
 
-@pytest.mark.parametrize("k", [0, 3])
-def test_recall_is_what_a_plain_loop_counts_with_probes_left_out_on_both_sides(tmp_path: Path, k: int) -> None:
+@pytest.mark.parametrize("dba", [0, 3])
+def test_recall_is_what_a_plain_loop_counts_with_probes_left_out_on_both_sides(tmp_path: Path, dba: int) -> None:
     rng = np.random.default_rng(2)
     raw = normalise(rng.standard_normal((400, 16)))
-    served = augment(raw, k)
+    served = augment(raw, dba)
     write_trees(served, tmp_path, trees=4, reduced_dim=4)
     source = AnnoyCandidates(tmp_path, 16, Effort(0, 0))
-    probes = choose_probes(raw, served)
+    probes = choose_probes(raw, served, 100)
     assert len(probes.rows) == 40
-    curve = measure(source, served, probes, 2.0, lambda _: None)
-    assert len(curve) == 8 * 3
-    for point in (curve[0], curve[-1], min(curve, key=lambda point: point.recall)):
-        shares = []
-        for row in probes.rows.tolist():
-            query = raw[row]
-            truth = sorted((each for each in range(400) if each != row), key=lambda each: -float(served[each] @ query))[:10]
-            candidates = source.nearest(source.reduce(query[None])[0], Effort(point.search_k, point.depth))
-            found = sorted((each for each in candidates if each != row), key=lambda each: -float(served[each] @ query))[:10]
-            shares.append(len(set(found) & set(truth)) / 10)
-        assert point.recall == pytest.approx(np.mean(shares), abs=1e-9)
-        assert point.recall_low == wilson_low(point.recall, 40)
+    places = [(1, [5, 20]), (10, [20, 60]), (100, [150, 400])]
+    measured = recalls(source.ordered(probes.queries, Effort(800, 400)), probes, places, 400)
+    assert [len(each) for each in measured] == [2, 2, 2]
+    for (k, depths), found_recalls in zip(places, measured, strict=True):
+        for depth, recall in zip(depths, found_recalls, strict=True):
+            shares = []
+            for row in probes.rows.tolist():
+                query = raw[row]
+                truth = sorted((each for each in range(400) if each != row), key=lambda each: -float(served[each] @ query))[:k]
+                (candidates,) = source.ordered(query[None], Effort(800, depth))
+                found = sorted((each for each in candidates.tolist() if each != row), key=lambda each: -float(served[each] @ query))[:k]
+                shares.append(len(set(found) & set(truth)) / k)
+            assert recall.mean == pytest.approx(np.mean(shares), abs=1e-9)
+            assert recall.low == wilson_low(recall.mean, 40)
 
 
-def test_the_cheapest_that_meets_the_target_by_its_lower_end_is_chosen() -> None:
-    def point(low: float, milliseconds: float) -> EffortPoint:
-        return EffortPoint(search_k=1, depth=1, recall=1, recall_low=low, milliseconds=milliseconds)
-
-    curve = (point(0.94, 1), point(0.96, 2), point(0.99, 3))
-    assert cheapest(curve, 0.95) == curve[1]
-    assert cheapest(curve, 0.995) is None
+def test_equals_of_the_last_place_count_as_found() -> None:
+    vectors = normalise(np.array([[1, 0], [1, 0], [1, 0], [0, 1], [0, 1], [-1, 0], [-1, 0], [-1, 0], [-1, 0], [-1, 0]], np.float32))
+    probes = choose_probes(vectors, vectors, 1)
+    (row,) = probes.rows.tolist()
+    equals = [each for each in range(10) if each != row and np.array_equal(vectors[each], vectors[row])]
+    for each in equals:
+        assert recalls([np.array([each])], probes, [(1, [1])], 10)[0][0].mean == 1.0

@@ -3,19 +3,21 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 from numpy.typing import NDArray
 
 from lookalike_indexer.admission import Offer
+from lookalike_indexer.builds import stages
+from lookalike_indexer.builds.contest import Contest
 from lookalike_indexer.builds.job import Job
+from lookalike_indexer.builds.manifest import read_manifest
 from lookalike_indexer.builds.stages import run_build
-from lookalike_indexer.candidates.annoy import AnnoyCandidates
 from lookalike_indexer.collection import ITEMS_FILE, OpenCollection, create_folder
 from lookalike_indexer.records import Collection, Dba, Engine, Space
 from lookalike_indexer.search import unit_queries
@@ -34,6 +36,10 @@ class CollectionAgainstDictionary(RuleBasedStateMachine):
     """Random writes, deletions, builds, activations and restarts, each search compared with a plain loop over a dictionary."""
 
     engine: Engine = "exact"
+    force_engine = True
+    recall_target = 0.95
+    # What answered in all runs.
+    sources: ClassVar[set[str]] = set()
 
     @initialize()
     def start(self) -> None:
@@ -46,8 +52,9 @@ class CollectionAgainstDictionary(RuleBasedStateMachine):
 
     def open(self) -> None:
         record = Collection(
-            uid="u", name="c", space=SPACE, engine=self.engine, dba=Dba(), recall_target=0.95, create_time=0, active_build=self.active
-        )
+            uid="u", name="c", space=SPACE, engine=self.engine, dba=Dba(),
+            recall_target=self.recall_target, create_time=0, active_build=self.active,
+        )  # fmt: skip
         self.collection = OpenCollection(self.folder / "c", record)
         assert not self.collection.build_damaged
 
@@ -78,7 +85,7 @@ class CollectionAgainstDictionary(RuleBasedStateMachine):
         folder.mkdir()
         job = Job(
             database=self.collection.folder / ITEMS_FILE, folder=folder, space=SPACE, engine=self.engine, dba=Dba(),
-            trees=5, reduced_dim=2, force_engine=True, recall_target=0.95, exact_below=0,
+            trees=5, reduced_dim=2, force_engine=self.force_engine, recall_target=self.recall_target, exact_below=0,
         )  # fmt: skip
         run_build(job, lambda _: None)
         self.activate(self.built)
@@ -106,8 +113,10 @@ class CollectionAgainstDictionary(RuleBasedStateMachine):
         assert len(hits.ids) == len(set(hits.ids)) == min(k, len(self.model))
         np.testing.assert_allclose(hits.scores, [scores[each] for each in hits.ids], atol=1e-6)
         build = answer.view.build
-        indexed = build is not None and isinstance(build.candidates, AnnoyCandidates)
-        assert answer.found.exact == (exact or not indexed)
+        plan = read_manifest(self.collection.build_folder(build.number), SPACE).report.plan if build and not exact else ()
+        planned = next((entry.source for entry in plan if entry.k >= k and not entry.batch), "exact")
+        assert (answer.found.source, answer.found.exact) == (planned, planned == "exact")
+        self.sources.add(planned)
         if answer.found.exact:
             expected = sorted(self.model, key=lambda each: (-round(scores[each], 5), each))[:k]
             assert hits.ids == expected
@@ -124,11 +133,35 @@ class AnnoyAgainstDictionary(CollectionAgainstDictionary):
     engine = "annoy"
 
 
+class ScanAgainstDictionary(CollectionAgainstDictionary):
+    """As if the scan were always the quickest, and any recall enough: what it misses would be seen in the hits."""
+
+    engine = "annoy"
+    force_engine = False
+    recall_target = 0.01
+
+    @initialize()
+    def start(self) -> None:
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(stages, "SCAN_DIMS", (2,))
+        self.patch.setattr(Contest, "_time", lambda _, option, batch: 1.0 if option.source == "scan" else 2.0)  # noqa: ARG005
+        super().start()
+
+    def teardown(self) -> None:
+        super().teardown()
+        self.patch.undo()
+
+
 LIGHT = settings(max_examples=20, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-TestExact = CollectionAgainstDictionary.TestCase
-TestExact.settings = LIGHT
-TestAnnoy = AnnoyAgainstDictionary.TestCase
-TestAnnoy.settings = LIGHT
+
+
+@pytest.mark.parametrize(
+    ("machine", "source"), [(CollectionAgainstDictionary, "exact"), (AnnoyAgainstDictionary, "annoy"), (ScanAgainstDictionary, "scan")]
+)
+def test_searches_are_a_plain_loop_over_a_dictionary_whatever_came_before(machine: type[CollectionAgainstDictionary], source: str) -> None:
+    machine.sources.clear()
+    run_state_machine_as_test(machine, settings=LIGHT)
+    assert source in machine.sources
 
 
 def test_a_query_without_direction_is_refused_with_its_place() -> None:

@@ -62,7 +62,7 @@ def long_build(indexer: Indexer, name: str) -> builds_pb2.Build:
 def test_annoy_is_used_for_real_and_its_reported_recall_is_what_searches_reach(indexer: Indexer) -> None:
     name, vectors = fresh(indexer, dim=32), clustered(1500, 32)
     indexer.upsert(name, numbered(1500), vectors)
-    build = indexer.build(name, trees=30, reduced_dim=16)
+    build = indexer.build(name, trees=30, reduced_dim=16, force_engine=True)
     report = build.report
     assert build.active
     assert (report.engine, report.trees, report.reduced_dim) == (collections_pb2.ENGINE_ANNOY, 30, 16)
@@ -86,16 +86,47 @@ def test_annoy_is_used_for_real_and_its_reported_recall_is_what_searches_reach(i
     assert indexer.search(name, vectors[:1], search_k=77).search_k == 77
 
 
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_build_reports_its_plan_and_searches_go_by_it(indexer: Indexer, batch: bool) -> None:
+    name, count = fresh(indexer, dim=256), 3000
+    # Few directions carry most, as in embeddings.
+    vectors = clustered(count, 256) * (np.arange(1, 257) ** -0.7).astype(np.float32)
+    indexer.upsert(name, numbered(count), vectors)
+    report = indexer.build(name).report
+    assert [(entry.k, entry.batch) for entry in report.plan] == [(k, each) for k in (1, 10, 100, 1000) for each in (False, True)]
+    assert all(entry.recall_low >= 0.95 for entry in report.plan)
+    assert all((entry.source == builds_pb2.SOURCE_EXACT) == (entry.reduced_dim == entry.depth == 0) for entry in report.plan)
+    assert (report.engine == collections_pb2.ENGINE_EXACT) == all(entry.source == builds_pb2.SOURCE_EXACT for entry in report.plan)
+    units = normalise(vectors)
+    rows = np.arange(0, 960, 30)
+    for entry in report.plan:
+        if entry.batch != batch:
+            continue
+        truth = exact_topk(units[rows], units, entry.k)
+        shares = []
+        for chosen in np.split(np.arange(32), 1 if batch else 32):
+            answer = indexer.search(name, vectors[rows[chosen]], entry.k)
+            assert (answer.source, answer.exact) == (entry.source, entry.source == builds_pb2.SOURCE_EXACT)
+            for place, hits in zip(chosen, answer.hits, strict=True):
+                found = {int(answer.items[each].id[1:]) for each in hits.item_indices}
+                shares.append(len(found & set(truth.indices[place].tolist())) / entry.k)
+        assert np.mean(shares) >= 0.9
+    assert indexer.search(name, vectors[:1], exact=True).source == builds_pb2.SOURCE_EXACT
+
+
 def test_a_small_collection_is_exact_unless_the_engine_is_forced(indexer: Indexer) -> None:
     name, vectors = fresh(indexer), clustered(300, 8)
     indexer.upsert(name, numbered(300), vectors)
     small = indexer.build(name).report
     assert (small.engine, small.trees, small.HasField("chosen")) == (collections_pb2.ENGINE_EXACT, 0, False)
     assert "fewer than 1,000" in small.reason
+    assert not small.plan
     forced = indexer.build(name, force_engine=True).report
     assert (forced.engine, forced.trees, forced.reduced_dim) == (collections_pb2.ENGINE_ANNOY, 100, 8)
     assert forced.HasField("chosen")
-    assert not indexer.search(name, vectors[:1]).exact
+    assert {entry.source for entry in forced.plan} == {builds_pb2.SOURCE_ANNOY}
+    answer = indexer.search(name, vectors[:1])
+    assert (answer.exact, answer.source) == (False, builds_pb2.SOURCE_ANNOY)
 
 
 def test_a_target_that_is_missed_makes_the_build_exact_unless_the_engine_is_forced(indexer: Indexer) -> None:
@@ -104,7 +135,7 @@ def test_a_target_that_is_missed_makes_the_build_exact_unless_the_engine_is_forc
     indexer.upsert(name, numbered(1000), vectors)
     missed = indexer.build(name, trees=1, reduced_dim=2).report
     assert missed.engine == collections_pb2.ENGINE_EXACT
-    assert len(missed.curve) > 3
+    assert len(missed.curve) >= 3
     assert all(point.recall_at_10_low < 0.999 for point in missed.curve)
     assert "misses the target of 0.999" in missed.reason
     assert indexer.search(name, vectors[:1]).exact

@@ -30,6 +30,7 @@ from lookalike._models import (
     Progress,
     Ranking,
     SearchResult,
+    Source,
     Space,
     State,
     UpsertResult,
@@ -38,7 +39,7 @@ from lookalike._pages import pages
 from lookalike._ranking import RankParts
 from lookalike._status import BROKEN_WHILE_SENDING, problem_of
 from lookalike._watch import watch
-from lookalike._wire import read, write
+from lookalike._wire import member, read, write
 from lookalike_protos.indexer.v1 import (
     builds_pb2,
     builds_pb2_grpc,
@@ -242,7 +243,7 @@ class AsyncIndexer:
     ) -> SearchResult:
         """Find the `k` nearest items, 1 to 1,000, of each of 1 to 256 `queries` [n, dim] of `space`.
 
-        `exact` compares every vector; `search_k` sets Annoy's effort; with neither the build's own effort is used.
+        `exact` compares every vector; `search_k` asks for Annoy with that effort; with neither the build's plan is followed.
         """
         request = search_pb2.SearchRequest(
             collection=collection,
@@ -261,7 +262,8 @@ class AsyncIndexer:
             tuple(Hit(items[place], score, fresh) for place, score, fresh in zip(each.item_indices, each.scores, each.fresh, strict=True))
             for each in answer.hits
         )
-        return SearchResult(hits, answer.collection, answer.revision, answer.build, answer.exact, answer.search_k, answer.seconds)
+        source = member(Source, answer.source, builds_pb2.Source.DESCRIPTOR)
+        return SearchResult(hits, answer.collection, answer.revision, answer.build, answer.exact, answer.search_k, answer.seconds, source)
 
     async def rank(
         self,

@@ -62,6 +62,15 @@ class Engine(StrEnum):
     EXACT = "EXACT"
 
 
+class Source(StrEnum):
+    """Where the candidates of a search come from, before they are ranked with full vectors; EXACT: every vector is compared."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    ANNOY = "ANNOY"
+    SCAN = "SCAN"
+    EXACT = "EXACT"
+
+
 class ServingState(StrEnum):
     """Where a model version stands on an embedder."""
 
@@ -366,6 +375,7 @@ class SearchResult:
     exact: bool
     search_k: int
     seconds: float
+    source: Source
 
 
 @dataclass(frozen=True, eq=False)
@@ -405,6 +415,21 @@ class EffortPoint:
 
 
 @dataclass(frozen=True)
+class PlanEntry:
+    """What answers searches for up to `k` hits, for single queries or, with `batch`, for 8 queries or more; milliseconds a query."""
+
+    k: int
+    batch: bool
+    source: Source
+    reduced_dim: int
+    search_k: int
+    depth: int
+    recall: float
+    recall_low: float
+    milliseconds: float
+
+
+@dataclass(frozen=True)
 class BuildReport:
     engine: Engine
     reason: str
@@ -418,6 +443,7 @@ class BuildReport:
     probe_count: int
     size_bytes: int
     seconds: Mapping[str, float]
+    plan: tuple[PlanEntry, ...]
 
 
 @dataclass(frozen=True)

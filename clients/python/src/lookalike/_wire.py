@@ -25,6 +25,7 @@ from lookalike._models import Problem
 from lookalike._status import problem_of
 
 T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
 M = TypeVar("M", bound=Message)
 
 
@@ -69,7 +70,7 @@ def _value(hint: Any, value: Any, field: Any) -> Any:
 
 def _single(hint: Any, value: Any, enum: Any | None) -> Any:
     if enum is not None:
-        return _member(hint, value, enum)
+        return member(hint, value, enum)
     if isinstance(value, Timestamp):
         return value.ToDatetime(tzinfo=UTC)
     if isinstance(value, Status) and hint is Problem:
@@ -79,7 +80,8 @@ def _single(hint: Any, value: Any, enum: Any | None) -> Any:
     return MessageToDict(value) if isinstance(value, Message) else value
 
 
-def _member(kind: type[StrEnum], number: int, enum: Any) -> StrEnum:
+def member(kind: type[E], number: int, enum: Any) -> E:
+    """Return the member of `kind` that the number of the protobuf `enum` stands for."""
     known = enum.values_by_number.get(number)
     name = known.name.removeprefix(_prefix(enum)) if known else "UNSPECIFIED"
     return kind(name if name in kind.__members__ else "UNSPECIFIED")

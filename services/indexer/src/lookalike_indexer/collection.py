@@ -6,7 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,7 +113,7 @@ class OpenCollection:
             # Where a writer was faster between search and reading, look again.
             if hits == found.hits:
                 break
-        return Answer(view, Found(hits, found.exact, found.search_k), unchanged)
+        return Answer(view, replace(found, hits=hits), unchanged)
 
     def serve(self, build: ServedBuild | None, commit: Callable[[], object]) -> None:
         """Let `build` answer searches, with all later writes applied, after `commit` has noted it."""

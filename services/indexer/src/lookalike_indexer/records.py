@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from lookalike_retrieval import Weights
 
 Engine = Literal["annoy", "exact"]
+Source = Literal["annoy", "scan", "exact"]
 State = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
 ENDED: frozenset[State] = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 
@@ -84,8 +85,22 @@ class EffortPoint(Record):
     milliseconds: float
 
 
+class PlanEntry(Record):
+    """What answers searches for up to `k` hits, single queries or batches: recall at min(k, n) as in EffortPoint, milliseconds a query."""
+
+    k: int
+    batch: bool
+    source: Source
+    reduced_dim: int = 0
+    search_k: int = 0
+    depth: int = 0
+    recall: float = 1.0
+    recall_low: float = 1.0
+    milliseconds: float
+
+
 class BuildReport(Record):
-    """What a build came to; `chosen` is None where it answers exactly."""
+    """What a build came to. `curve` and `chosen` are Annoy's for 10 hits of single queries; `plan` is empty where nothing was measured."""
 
     engine: Engine
     reason: str
@@ -96,6 +111,7 @@ class BuildReport(Record):
     reduced_dim: int = 0
     curve: tuple[EffortPoint, ...] = ()
     chosen: EffortPoint | None = None
+    plan: tuple[PlanEntry, ...] = ()
     recall_target: float
     probe_count: int = 0
     size_bytes: int = 0

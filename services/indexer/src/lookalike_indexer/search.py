@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lookalike_indexer.candidates import Proposal
 from lookalike_indexer.candidates.exact import rows_of
+from lookalike_indexer.records import Source
 from lookalike_indexer.view import Fresh, View
 from lookalike_retrieval import VectorError, exact_topk, normalise
 from lookalike_runtime.errors import InvalidArgument
@@ -30,11 +31,16 @@ class Hits:
 
 @dataclass(frozen=True)
 class Found:
-    """`exact` tells whether every vector was compared for every query; `search_k` is 0 then."""
+    """`source` gave the candidates; `search_k` is 0 by any but Annoy."""
 
     hits: list[Hits]
-    exact: bool
+    source: Source
     search_k: int
+
+    @property
+    def exact(self) -> bool:
+        """Whether every vector was compared for every query."""
+        return self.source == "exact"
 
 
 def unit_queries(raw: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -51,7 +57,7 @@ def search(view: View, queries: NDArray[np.float32], k: int, *, exact: bool = Fa
     built = _built(view, queries, k, exact, search_k)
     fresh = _fresh(view.fresh, queries, k)
     hits = [_ranked(view, query, rows, slots, k) for query, rows, slots in zip(queries, built.rows, fresh, strict=True)]
-    return Found(hits, built.search_k == 0, built.search_k)
+    return Found(hits, built.source, built.search_k)
 
 
 def _built(view: View, queries: NDArray[np.float32], k: int, exact: bool, search_k: int | None) -> Proposal:

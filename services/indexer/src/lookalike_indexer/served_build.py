@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike_indexer.builds.manifest import IDS_FILE, VECTORS_FILE, DamagedBuild, Manifest, read_manifest
+from lookalike_indexer.builds.manifest import IDS_FILE, VECTORS_FILE, DamagedBuild, read_manifest
 from lookalike_indexer.candidates import Candidates
-from lookalike_indexer.candidates.annoy import AnnoyCandidates, Effort
 from lookalike_indexer.candidates.exact import ExactCandidates
+from lookalike_indexer.candidates.planned import open_plan
 from lookalike_indexer.records import Space
 
 
@@ -38,15 +38,8 @@ def open_build(folder: Path, number: int, space: Space) -> ServedBuild:
     if len(ids) != report.item_count:
         raise DamagedBuild(f"{folder / IDS_FILE} holds {len(ids)} ids instead of {report.item_count}")
     exact = ExactCandidates(vectors)
-    candidates = _candidates(folder, manifest) or exact
+    try:
+        candidates = open_plan(folder, space.dim, report.plan, exact)
+    except (OSError, ValueError) as error:
+        raise DamagedBuild(f"{folder}: {error}") from error
     return ServedBuild(number, report.revision, ids, {each: row for row, each in enumerate(ids)}, vectors, candidates, exact)
-
-
-def _candidates(folder: Path, manifest: Manifest) -> AnnoyCandidates | None:
-    report = manifest.report
-    if report.engine == "exact" or report.chosen is None:
-        return None
-    source = AnnoyCandidates(folder, manifest.dim, Effort(report.chosen.search_k, report.chosen.depth))
-    if source.reduced_dim != report.reduced_dim:
-        raise DamagedBuild(f"the projection in {folder} has {source.reduced_dim} dimensions instead of {report.reduced_dim}")
-    return source

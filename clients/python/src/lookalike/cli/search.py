@@ -31,6 +31,6 @@ async def search(
     shown = table("#rank", "#score", "label", "id", "uri")
     for rank, hit in enumerate(found.hits, start=1):
         shown.add_row(str(rank), f"{hit.score:.3f}", hit.item.label, hit.item.id, hit.item.uri)
-    how = "every vector was compared" if found.exact else f"search_k {found.search_k:,}"
+    how = "every vector was compared" if found.exact else f"candidates by {found.source.lower()}"
     session.note(f"{found.collection}, {found.model}; {1000 * found.seconds:.1f} ms, {how}")
     session.answer(found, shown if found.hits else "the collection is empty")

@@ -8,7 +8,7 @@ from pathlib import Path
 from lookalike._client import AsyncClient
 from lookalike._exceptions import InputError
 from lookalike._folders import MAX_PICTURE_BYTES
-from lookalike._models import Hit, Problem, Target
+from lookalike._models import Hit, Problem, Source, Target
 from lookalike._names import resource_name
 from lookalike.workflows._model import wait_until_served
 from lookalike.workflows._rank import check_k
@@ -16,7 +16,10 @@ from lookalike.workflows._rank import check_k
 
 @dataclass(frozen=True)
 class Found:
-    """Hits of one picture, best first. `build` is empty where no build gave candidates; `exact`: every vector was compared."""
+    """Hits of one picture, best first. `build` is empty where no build gave candidates.
+
+    `exact`: every vector was compared; else `source` gave candidates.
+    """
 
     collection: str
     model: str
@@ -25,6 +28,7 @@ class Found:
     exact: bool
     search_k: int
     seconds: float
+    source: Source
 
 
 async def search(client: AsyncClient, picture: Path | bytes, collection: str, k: int = 10, *, exact: bool = False) -> Found:
@@ -42,7 +46,8 @@ async def search(client: AsyncClient, picture: Path | bytes, collection: str, k:
         name = "the picture" if isinstance(picture, bytes) else str(picture)
         raise InputError(f"{name} cannot be used: {result.message}", reason=result.reason)
     found = await client.indexer.search(pinned.name, embedded.vectors, pinned.space, k, exact=exact)
-    return Found(found.collection, pinned.space.model_version, found.hits[0], found.build, found.exact, found.search_k, found.seconds)
+    how = (found.build, found.exact, found.search_k, found.seconds, found.source)
+    return Found(found.collection, pinned.space.model_version, found.hits[0], *how)
 
 
 def _read(file: Path) -> bytes:

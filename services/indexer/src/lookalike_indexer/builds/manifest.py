@@ -13,7 +13,8 @@ from lookalike_indexer.records import BuildReport, Record, Space
 MANIFEST_FILE = "manifest.json"
 VECTORS_FILE = "vectors.f32"
 IDS_FILE = "ids.json"
-_FORMAT = 1
+# 2: with a plan.
+_FORMAT = 2
 
 
 class DamagedBuild(Exception):
@@ -26,7 +27,10 @@ class FileRecord(Record):
 
 
 class Manifest(Record):
-    """`metric` is Annoy's, over vectors of `report.reduced_dim` dimensions; `dim` is that of the served vectors."""
+    """`metric` is Annoy's, over vectors of `report.reduced_dim` dimensions; `dim` is that of the served vectors.
+
+    Searches follow `report.plan`.
+    """
 
     format: int
     fingerprint: str
@@ -56,7 +60,7 @@ def read_manifest(folder: Path, space: Space) -> Manifest:
         raise DamagedBuild(f"{folder}: {error}") from error
     found = (manifest.format, manifest.fingerprint, manifest.dim, manifest.metric)
     if found != (_FORMAT, space.fingerprint, space.dim, METRIC):
-        raise DamagedBuild(f"{folder} is of another format, space, dimension or metric: {found}")
+        raise DamagedBuild(f"{folder} is of another format, space, dimension or metric: {found}; build the collection again")
     vectors = manifest.files.get(VECTORS_FILE)
     if vectors is None or vectors.size != manifest.report.item_count * space.dim * 4:
         raise DamagedBuild(f"{folder / VECTORS_FILE} does not hold {manifest.report.item_count} rows")

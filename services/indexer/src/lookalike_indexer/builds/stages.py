@@ -11,13 +11,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike_indexer.builds.contest import SCAN_DIMS, Contest
 from lookalike_indexer.builds.job import Job
 from lookalike_indexer.builds.manifest import VECTORS_FILE, write_manifest
-from lookalike_indexer.builds.measure import cheapest, choose_probes, measure
+from lookalike_indexer.builds.measure import Recall
+from lookalike_indexer.builds.planning import CURVE_K, Plan
 from lookalike_indexer.builds.snapshot import Snapshot, Tell, map_rows, take_snapshot
-from lookalike_indexer.candidates.annoy import PROJECTION_FILE, TREES_FILE, AnnoyCandidates, Effort, write_trees
+from lookalike_indexer.candidates import Effort
+from lookalike_indexer.candidates.annoy import PROJECTION_FILE, TREES_FILE, AnnoyCandidates, write_trees
+from lookalike_indexer.candidates.scan import ScanCandidates, scan_files, write_scans
 from lookalike_indexer.database import sync_folder
-from lookalike_indexer.records import BuildReport, EffortPoint, Progress
+from lookalike_indexer.records import BuildReport, Progress
 from lookalike_indexer.store import Store
 from lookalike_retrieval import augment_blocks
 
@@ -41,13 +45,19 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Choice:
-    """What answers searches, and why."""
+    """What answers searches, and why; without a plan every search is exact."""
 
     reason: str
-    chosen: EffortPoint | None = None
-    curve: tuple[EffortPoint, ...] = ()
-    probe_count: int = 0
+    plan: Plan = Plan((), (), None, None, 0)  # noqa: RUF009
     reduced_dim: int = 0
+
+    @property
+    def uses_engine(self) -> bool:
+        return any(entry.source != "exact" for entry in self.plan.entries)
+
+    @property
+    def uses_annoy(self) -> bool:
+        return any(entry.source == "annoy" for entry in self.plan.entries)
 
 
 def run_build(job: Job, tell: Tell) -> BuildReport:
@@ -63,17 +73,18 @@ def run_build(job: Job, tell: Tell) -> BuildReport:
     choice = _choose(job, snapshot, served, watch, tell)
     (job.folder / RAW_FILE).unlink(missing_ok=True)
     report = BuildReport(
-        engine="annoy" if choice.chosen else "exact",
+        engine="annoy" if choice.uses_engine else "exact",
         reason=choice.reason,
         revision=snapshot.revision,
         item_count=len(snapshot.ids),
         dba=job.dba,
-        trees=job.trees if choice.chosen else 0,
-        reduced_dim=choice.reduced_dim if choice.chosen else 0,
-        curve=choice.curve,
-        chosen=choice.chosen,
+        trees=job.trees if choice.uses_annoy else 0,
+        reduced_dim=choice.reduced_dim if choice.uses_annoy else 0,
+        curve=choice.plan.curve,
+        chosen=choice.plan.chosen,
+        plan=choice.plan.entries,
         recall_target=job.recall_target,
-        probe_count=choice.probe_count,
+        probe_count=choice.plan.probe_count,
         seconds=watch.seconds,
     )
     report = write_manifest(job.folder, job.space, report)
@@ -105,31 +116,39 @@ def _choose(job: Job, snapshot: Snapshot, served: NDArray[np.float32], watch: St
     with watch.stage("index"):
         tell(Progress(stage="index", total=count))
         write_trees(served, job.folder, trees=job.trees, reduced_dim=job.reduced_dim)
+        dims = [] if job.force_engine else write_scans(served, job.folder, SCAN_DIMS)
     with watch.stage("measure"):
-        # The effort here is only for searches, which this source is not asked for.
-        source = AnnoyCandidates(job.folder, job.space.dim, Effort(0, 0))
-        probes = choose_probes(snapshot.units, served)
-        curve = measure(source, served, probes, job.recall_target, tell)
-    choice = _judge(curve, job)
-    if choice.chosen is None:
-        (job.folder / TREES_FILE).unlink()
-        (job.folder / PROJECTION_FILE).unlink(missing_ok=True)
-    return Choice(choice.reason, choice.chosen, curve, len(probes.rows), source.reduced_dim)
+        # The effort here is only for searches, which these sources are not asked for.
+        annoy = AnnoyCandidates(job.folder, job.space.dim, Effort(0, 0))
+        scans = [ScanCandidates(job.folder, job.space.dim, Effort(0, 0), each) for each in dims]
+        plan = Contest(snapshot, served, annoy, scans, job.recall_target, job.force_engine).plan(tell)
+    choice = Choice(_reason(plan, job), plan, annoy.reduced_dim)
+    unused = [] if choice.uses_annoy else [TREES_FILE, PROJECTION_FILE]
+    unused += [name for each in dims if ("scan", each) not in plan.sources for name in scan_files(each)]
+    for name in unused:
+        (job.folder / name).unlink(missing_ok=True)
+    return choice
 
 
-def _judge(curve: tuple[EffortPoint, ...], job: Job) -> Choice:
-    chosen = cheapest(curve, job.recall_target)
-    if chosen:
-        return Choice(f"recall at 10 is {_said(chosen)}: it meets the target of {job.recall_target:g}", chosen)
-    best = max(curve, key=lambda point: (point.recall_low, -point.milliseconds))
-    missed = f"the best effort has a recall at 10 of {_said(best)}: it misses the target of {job.recall_target:g}"
-    if job.force_engine:
-        return Choice(f"{missed}, but the engine was forced", best)
-    return Choice(f"{missed}, so every vector is compared")
+def _reason(plan: Plan, job: Job) -> str:
+    """Say why single queries for 10 hits are answered as they are; the plan tells the rest."""
+    (entry,) = (each for each in plan.entries if each.k == CURVE_K and not each.batch)
+    recall = Recall(entry.recall, entry.recall_low)
+    if entry.source != "exact":
+        how = f"{entry.source} over {entry.reduced_dim} dimensions"
+        if entry.recall_low >= job.recall_target:
+            return f"recall at 10 by {how} is {_said(recall)}: it meets the target of {job.recall_target:g}"
+        missed = f"the best effort has a recall at 10 of {_said(recall)}: it misses the target of {job.recall_target:g}"
+        return f"{missed}, but the engine was forced"
+    assert plan.best is not None
+    if plan.best.low >= job.recall_target:
+        return f"to compare every vector for 10 hits costs less than what meets the target of {job.recall_target:g}"
+    missed = f"the best effort has a recall at 10 of {_said(plan.best)}: it misses the target of {job.recall_target:g}"
+    return f"{missed}, so every vector is compared for 10 hits"
 
 
-def _said(point: EffortPoint) -> str:
-    return f"{point.recall:.3f}, its lower bound {point.recall_low:.3f}"
+def _said(recall: Recall) -> str:
+    return f"{recall.mean:.3f}, its lower bound {recall.low:.3f}"
 
 
 def _sync(job: Job) -> None:

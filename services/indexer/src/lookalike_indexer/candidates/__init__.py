@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike_indexer.records import Source
+
 
 class Proposal(NamedTuple):
-    """Rows for each query, int64, none of them dead. `search_k` is the nodes looked at, 0 where every vector was compared."""
+    """Rows for each query, int64, none of them dead. `search_k` is the nodes looked at, 0 by any source but Annoy."""
 
     rows: list[NDArray[np.int64]]
     search_k: int
+    source: Source = "exact"
+
+
+class Effort(NamedTuple):
+    """The best `depth` rows are candidates; `search_k` nodes are looked at for them, where a source has nodes."""
+
+    search_k: int
+    depth: int
 
 
 class Candidates(Protocol):
@@ -23,4 +33,18 @@ class Candidates(Protocol):
 
         `search_k` asks for another effort than the source's own, where it has one.
         """
+        ...
+
+
+class ReducedCandidates(Candidates, Protocol):
+    """A source over vectors of `reduced_dim` dimensions, which can be asked for more or less."""
+
+    reduced_dim: int
+
+    def at(self, effort: Effort) -> Self:
+        """Return this source with another effort, over the same files."""
+        ...
+
+    def ordered(self, queries: NDArray[np.float32], effort: Effort) -> list[NDArray[np.int64]]:
+        """Return the candidates of each of `queries` [q, d], best first: those of a lesser depth are the first of a greater's."""
         ...

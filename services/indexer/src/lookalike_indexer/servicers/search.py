@@ -17,6 +17,7 @@ from lookalike_indexer.records import Dba
 from lookalike_indexer.search import Hits, unit_queries
 from lookalike_indexer.servicers.item_messages import batch_message, columns_of, item_message, require_room
 from lookalike_indexer.servicers.translate import (
+    SOURCES,
     build_name,
     collection_id,
     collection_name,
@@ -96,6 +97,7 @@ def _search_message(collection: OpenCollection, answer: Answer, columns: Columns
         revision=answer.view.revision,
         build=build_name(collection.name, build.number) if build else "",
         exact=answer.found.exact,
+        source=SOURCES[answer.found.source],
         search_k=answer.found.search_k,
     )
 

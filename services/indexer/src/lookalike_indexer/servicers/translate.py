@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lookalike_indexer.collection import require_space
 from lookalike_indexer.collections import Summary
-from lookalike_indexer.records import Build, BuildReport, Dba, EffortPoint, Engine, Event, Failure, Progress, Space
+from lookalike_indexer.records import Build, BuildReport, Dba, EffortPoint, Engine, Event, Failure, PlanEntry, Progress, Source, Space
 from lookalike_protos.indexer.v1 import builds_pb2, collections_pb2
 from lookalike_protos.packing import PackingError, unpack_vectors
 from lookalike_protos.types.v1 import dba_pb2, operations_pb2, space_pb2, vectors_pb2
@@ -31,6 +31,11 @@ WEIGHTS = {
 }
 WEIGHTS_BY_NUMBER = {number: name for name, number in WEIGHTS.items()} | {dba_pb2.DBA_WEIGHTS_UNSPECIFIED: "linear"}
 ENGINES: dict[Engine, collections_pb2.Engine.ValueType] = {"annoy": collections_pb2.ENGINE_ANNOY, "exact": collections_pb2.ENGINE_EXACT}
+SOURCES: dict[Source, builds_pb2.Source.ValueType] = {
+    "annoy": builds_pb2.SOURCE_ANNOY,
+    "scan": builds_pb2.SOURCE_SCAN,
+    "exact": builds_pb2.SOURCE_EXACT,
+}
 ERRORS = {each.code: each for each in ServiceError.__subclasses__()}
 
 
@@ -179,6 +184,7 @@ def _report_message(report: BuildReport) -> builds_pb2.BuildReport:
         reduced_dim=report.reduced_dim,
         curve=[_effort_message(point) for point in report.curve],
         chosen=_effort_message(report.chosen) if report.chosen else None,
+        plan=map(_plan_message, report.plan),
         recall_target=report.recall_target,
         probe_count=report.probe_count,
         size_bytes=report.size_bytes,
@@ -194,3 +200,7 @@ def _effort_message(point: EffortPoint) -> builds_pb2.EffortPoint:
         recall_at_10_low=point.recall_low,
         milliseconds=point.milliseconds,
     )
+
+
+def _plan_message(entry: PlanEntry) -> builds_pb2.PlanEntry:
+    return builds_pb2.PlanEntry(**{**entry.model_dump(), "source": SOURCES[entry.source]})

@@ -1,0 +1,182 @@
+"""What is planned is what answers: real builds of clustered vectors, held against brute force."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lookalike_indexer.admission import Offer
+from lookalike_indexer.builds import contest
+from lookalike_indexer.builds.job import Job
+from lookalike_indexer.builds.planning import Option
+from lookalike_indexer.builds.stages import run_build
+from lookalike_indexer.candidates import Proposal
+from lookalike_indexer.candidates.exact import ExactCandidates
+from lookalike_indexer.candidates.planned import PlannedCandidates
+from lookalike_indexer.collection import ITEMS_FILE, OpenCollection, create_folder
+from lookalike_indexer.records import BuildReport, Collection, Dba, PlanEntry, Source, Space
+from lookalike_indexer.search import search
+from lookalike_indexer.served_build import ServedBuild, open_build
+from lookalike_indexer.store import NewItem
+from lookalike_indexer.view import Fresh, View
+from lookalike_retrieval import normalise
+
+COUNT, DIM = 1_200, 96
+SPACE = Space(fingerprint="ls1:" + "a" * 64, model="shoes", version=1, profile="plain", dim=DIM)
+Build = Callable[..., tuple[Path, BuildReport]]
+
+
+def clustered() -> NDArray[np.float32]:
+    """As embeddings are: few directions carry most, items stand in groups of ten."""
+    rng = np.random.default_rng(4)
+    scales = np.arange(1, DIM + 1) ** -0.7
+    centres = rng.standard_normal((COUNT // 10, DIM))
+    return normalise((centres[rng.integers(len(centres), size=COUNT)] + 0.5 * rng.standard_normal((COUNT, DIM))) * scales)
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    folder = tmp_path / "items"
+    create_folder(folder)
+    record = Collection(uid="u", name="c", space=SPACE, engine="annoy", dba=Dba(), recall_target=0.9, create_time=0)
+    collection = OpenCollection(folder, record)
+    collection.upsert([Offer(NewItem(f"{n:05d}")) for n in range(COUNT)], clustered())
+    collection.close()
+
+    def make(**fields: bool) -> tuple[Path, BuildReport]:
+        target = tmp_path / "build"
+        target.mkdir()
+        job = Job(
+            database=folder / ITEMS_FILE, folder=target, space=SPACE, engine="annoy", dba=Dba(),
+            trees=20, reduced_dim=32, force_engine=fields.get("force_engine", False), recall_target=0.9, exact_below=0,
+        )  # fmt: skip
+        return target, run_build(job, lambda _: None)
+
+    return make
+
+
+def prefer(monkeypatch: pytest.MonkeyPatch, source: Source) -> None:
+    """Let one source seem quick and the others slow: only clocks are replaced, recalls are measured."""
+
+    def time_of(_: object, option: Option, batch: bool) -> float:
+        return (1.0 if option.source == source else 100.0) + option.effort.depth / 1e4 + batch
+
+    monkeypatch.setattr(contest.Contest, "_time", time_of)
+
+
+def view_of(build: ServedBuild) -> View:
+    return View(1, build, np.zeros(COUNT, np.bool_), Fresh([], np.empty((0, DIM), np.float32), np.zeros(0, np.bool_)))
+
+
+def refuse(*_: object) -> None:
+    raise AssertionError("exact search stood in for the engine")
+
+
+@pytest.mark.parametrize("queries", [1, 32])
+@pytest.mark.parametrize("source", ["annoy", "scan"])
+def test_each_source_reaches_its_planned_recall_by_itself(
+    build: Build, monkeypatch: pytest.MonkeyPatch, source: Source, queries: int
+) -> None:
+    prefer(monkeypatch, source)
+    folder, report = build()
+    opened = open_build(folder, 1, SPACE)
+    monkeypatch.setattr(ExactCandidates, "propose", refuse)
+    vectors = opened.vectors
+    entries = {(entry.k, entry.batch): entry for entry in report.plan}
+    for k in (1, 10, 100):
+        entry = entries[k, queries >= 8]
+        assert (entry.source, entry.recall_low >= 0.9) == (source, True)
+        shares = []
+        for start in range(0, 320, queries * (1 if queries > 1 else 8)):
+            rows = range(start, start + queries)
+            found = search(view_of(opened), np.asarray(vectors[rows]), k)
+            assert (found.source, found.exact) == (source, False)
+            for row, hits in zip(rows, found.hits, strict=True):
+                truth = sorted(range(COUNT), key=lambda each, row=row: -float(vectors[each] @ vectors[row]))[:k]  # type: ignore[misc]
+                shares.append(len({int(each) for each in hits.ids} & set(truth)) / k)
+        assert np.mean(shares) >= 0.9
+        assert np.mean(shares) == pytest.approx(entry.recall, abs=0.08)
+
+
+@pytest.mark.parametrize("source", ["annoy", "scan", "exact"])
+def test_a_build_keeps_the_files_of_its_plan_alone(build: Build, monkeypatch: pytest.MonkeyPatch, source: Source) -> None:
+    prefer(monkeypatch, source)
+    folder, report = build()
+    names = {path.name for path in folder.iterdir()} - {"ids.json", "manifest.json", "vectors.f32"}
+    dims = {entry.reduced_dim for entry in report.plan if entry.source == "scan"}
+    expected = {name for each in dims for name in (f"scan-{each}.f32", f"scan-{each}.npy")}
+    if any(entry.source == "annoy" for entry in report.plan):
+        expected |= {"trees.ann", "projection.npy"}
+    assert names == expected
+    assert (report.engine == "exact") == (source == "exact")
+    assert bool(report.trees) == (source == "annoy")
+    assert (report.chosen is not None) == (source == "annoy")
+
+
+def test_the_same_build_answers_the_same_after_reopening(build: Build) -> None:
+    folder, report = build()
+    queries = np.asarray(clustered()[:40])
+    answers = []
+    for _ in range(2):
+        view = view_of(open_build(folder, 1, SPACE))
+        answers.append([search(view, queries[:count], k) for count in (1, 40) for k in (1, 10, 70, 1000)])
+    assert answers[0] == answers[1]
+    entries = {(entry.k, entry.batch): entry.source for entry in report.plan}
+    expected = [entries[k, batch] for batch in (False, True) for k in (1, 10, 100, 1000)]
+    assert [found.source for found in answers[0]] == expected
+
+
+def test_a_search_goes_by_the_smallest_planned_number_of_hits_that_suffices(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    prefer(monkeypatch, "scan")
+    folder, report = build()
+    opened = open_build(folder, 1, SPACE)
+    assert isinstance(opened.candidates, PlannedCandidates)
+    depths = {(entry.k, entry.batch): entry.depth for entry in report.plan}
+    dead = np.zeros(COUNT, np.bool_)
+    for k, planned, count in ((1, 1, 1), (2, 10, 1), (10, 10, 7), (11, 100, 1), (100, 100, 8)):
+        proposal = opened.candidates.propose(np.asarray(clustered()[:count]), k, dead)
+        assert {len(rows) for rows in proposal.rows} == {depths[planned, count >= 8]}
+
+
+class Noting:
+    """Notes the nodes that it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[int | None] = []
+
+    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], search_k: int | None = None) -> Proposal:
+        self.asked.append(search_k)
+        return Proposal([], 0)
+
+
+def test_search_k_asks_for_annoy_where_the_plan_has_it_and_is_without_meaning_elsewhere() -> None:
+    vectors = clustered()
+    query, dead = np.asarray(vectors[:1]), np.zeros(COUNT, np.bool_)
+    annoy, scan = Noting(), Noting()
+    entries = [
+        (PlanEntry(k=1, batch=False, source="annoy", milliseconds=1), annoy),
+        (PlanEntry(k=10, batch=False, source="scan", milliseconds=1), scan),
+    ]
+    planned = PlannedCandidates(entries, ExactCandidates(vectors))
+    planned.propose(query, 10, dead)
+    assert (annoy.asked, scan.asked) == ([], [None])
+    planned.propose(query, 10, dead, 77)
+    assert (annoy.asked, scan.asked) == ([77], [None])
+    without = PlannedCandidates(entries[1:], ExactCandidates(vectors))
+    without.propose(query, 10, dead, 77)
+    assert scan.asked == [None, None]
+    # What no entry is for is exact.
+    assert without.propose(query, 11, dead).source == "exact"
+
+
+def test_a_forced_engine_answers_every_search_and_takes_its_search_k(build: Build) -> None:
+    folder, report = build(force_engine=True)
+    assert {entry.source for entry in report.plan} == {"annoy"}
+    view = view_of(open_build(folder, 1, SPACE))
+    for k in (1, 10, 100, 1000):
+        assert search(view, np.asarray(clustered()[:1]), k).source == "annoy"
+    assert search(view, np.asarray(clustered()[:1]), 10, search_k=77).search_k == 77
