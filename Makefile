@@ -43,10 +43,6 @@ demo: ## Train, embed, index with DBA, submit, score and report on emoji of seve
 test: setup lint types protos-check ## Check style, types and contracts, then run the tests (up to 15 minutes)
 	$(BIN)/pytest
 
-.PHONY: test-slow
-test-slow: setup ## Run the tests that are marked slow
-	$(BIN)/pytest -m slow
-
 .PHONY: lint
 lint: setup ## Check style
 	$(BIN)/ruff check .

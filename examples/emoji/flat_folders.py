@@ -1,4 +1,4 @@
-"""Flat folders for a submission: no labels, and a name for each picture that tells nothing to the ranking."""
+"""Flat folders for a submission: no labels. A name tells a person the class; the ranking looks at vectors only."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import shutil
 from pathlib import Path
 
 
-def flatten(source: Path, target: Path) -> int:
-    """Link every `source/<class>/<vendor>.png` as `target/<class>--<vendor>.png`; returns how many. Replaces `target`."""
+def flatten(source: Path, target: Path) -> None:
+    """Link every `source/<class>/<vendor>.png` as `target/<class>--<vendor>.png`. Replaces `target`."""
     if target.exists():
         shutil.rmtree(target)
     target.mkdir(parents=True)
-    pictures = sorted(source.glob("*/*.png"))
-    for picture in pictures:
+    for picture in source.glob("*/*.png"):
         os.link(picture, target / f"{picture.parent.name}--{picture.name}")
-    return len(pictures)

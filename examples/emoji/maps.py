@@ -16,7 +16,7 @@ PICTURES_A_CALL = 64
 
 
 def embedding_maps(client: Client, test: Path, classes: int, models: Sequence[tuple[str, str]]) -> list[EmbeddingMap]:
-    """Return a map for each (title, model's name) of all pictures of the first `classes` test classes."""
+    """Return a map for each (title, model's name) of all pictures of `classes` test classes, an even sample by name."""
     names = sorted({folder.name for folder in test.glob("*/*")})
     shown = set(names[:: max(1, len(names) // classes)][:classes])
     pictures = sorted(path for path in test.glob("*/*/*.png") if path.parent.name in shown)
