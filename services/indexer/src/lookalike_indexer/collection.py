@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from lookalike_indexer.admission import Offer, Refusal, judge
 from lookalike_indexer.builds.manifest import DamagedBuild
-from lookalike_indexer.database import sync_folder
 from lookalike_indexer.records import Collection, Space
 from lookalike_indexer.search import Found, Hits, search
 from lookalike_indexer.served_build import ServedBuild, open_build
 from lookalike_indexer.store import Columns, Rows, Store, StoredItem
 from lookalike_indexer.view import Present, View
 from lookalike_retrieval import normalise
+from lookalike_runtime.data_folder import sync_folder
 from lookalike_runtime.errors import FailedPrecondition, NotFound
 
 ITEMS_FILE = "items.db"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -28,15 +27,6 @@ def refusing_when_full() -> Iterator[None]:
             raise
         message = "the disk is full: nothing of this request was kept, all that was acknowledged is; free some room, then send it again"
         raise ResourceExhausted("DISK_FULL", message) from None
-
-
-def sync_folder(folder: Path) -> None:
-    """Put the names in `folder` on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Database:

@@ -16,9 +16,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike_indexer.database import Database, sync_folder
+from lookalike_indexer.database import Database
 from lookalike_indexer.records import now
 from lookalike_retrieval import normalise
+from lookalike_runtime.data_folder import sync_folder
 
 # Vector and thumbnail come last: SQLite reads a row from its start, and most readers want neither.
 SCHEMA = """

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from lookalike_runtime.data_folder import sync_folder
 from lookalike_runtime.errors import DataLoss, ResourceExhausted, invalid_field
 
 MAX_BLOB_BYTES = 4 << 30
@@ -217,12 +218,3 @@ class _Partial:
 def _disk_full(sha256: str) -> ResourceExhausted:
     message = f"no room on the server for content {sha256}: free some, then send it again"
     return ResourceExhausted("DISK_FULL", message, metadata={"sha256": sha256})
-
-
-def sync_folder(folder: Path) -> None:
-    """Put a folder's entries on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lookalike_runtime.data_folder import sync_folder
 from lookalike_runtime.errors import InvalidArgument, invalid_field
-from lookalike_trainer.blobs import check_sha256, sync_folder
+from lookalike_trainer.blobs import check_sha256
 
 MAX_ENTRIES = 1_000_000
 MAX_PATH_BYTES = 512

@@ -8,9 +8,10 @@ from lookalike_indexer.build_log import BuildLog, not_kept
 from lookalike_indexer.builds.job import DEFAULT_REDUCED_DIM, DEFAULT_TREES, Job
 from lookalike_indexer.builds.manifest import DamagedBuild
 from lookalike_indexer.collection import ITEMS_FILE, OpenCollection
-from lookalike_indexer.database import refusing_when_full, sync_folder
+from lookalike_indexer.database import refusing_when_full
 from lookalike_indexer.records import Build, BuildReport, Collection
 from lookalike_indexer.served_build import open_build
+from lookalike_runtime.data_folder import sync_folder
 
 
 def prepare(collection: OpenCollection, record: Collection, build: Build, exact_below: int) -> Job:

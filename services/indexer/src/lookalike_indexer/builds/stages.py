@@ -20,10 +20,10 @@ from lookalike_indexer.builds.snapshot import Snapshot, Tell, map_rows, take_sna
 from lookalike_indexer.candidates import Effort
 from lookalike_indexer.candidates.annoy import PROJECTION_FILE, TREES_FILE, AnnoyCandidates, write_trees
 from lookalike_indexer.candidates.scan import ScanCandidates, scan_files, write_scans
-from lookalike_indexer.database import sync_folder
 from lookalike_indexer.records import BuildReport, Progress
 from lookalike_indexer.store import Store
 from lookalike_retrieval import augment_blocks
+from lookalike_runtime.data_folder import sync_folder
 
 RAW_FILE = "raw.f32"
 # Two others at least: fewer cannot be told apart.
