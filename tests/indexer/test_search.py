@@ -19,6 +19,7 @@ from lookalike_indexer.builds.job import Job
 from lookalike_indexer.builds.manifest import read_manifest
 from lookalike_indexer.builds.stages import run_build
 from lookalike_indexer.collection import ITEMS_FILE, OpenCollection, create_folder
+from lookalike_indexer.filters import Not, OneOf
 from lookalike_indexer.records import Collection, Dba, Engine, Space
 from lookalike_indexer.search import unit_queries
 from lookalike_indexer.served_build import open_build
@@ -29,6 +30,7 @@ DIM = 4
 SPACE = Space(fingerprint="ls1:" + "a" * 64, model="shoes", version=1, profile="plain", dim=DIM)
 IDS = st.sampled_from([f"i{n:02d}" for n in range(40)])
 # Few values make many equal vectors, and so many ties.
+LABELS = st.sampled_from("xyz")
 VECTORS = st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=DIM, max_size=DIM).filter(any)
 
 
@@ -46,6 +48,7 @@ class CollectionAgainstDictionary(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         create_folder(self.folder / "c")
         self.model: dict[str, NDArray[np.float32]] = {}
+        self.labels: dict[str, str] = {}
         self.active: int | None = None
         self.built = 0
         self.open()
@@ -63,10 +66,11 @@ class CollectionAgainstDictionary(RuleBasedStateMachine):
             self.collection.close()
             shutil.rmtree(self.folder)
 
-    @rule(items=st.dictionaries(IDS, VECTORS, min_size=1, max_size=12))
-    def upsert(self, items: dict[str, list[float]]) -> None:
+    @rule(items=st.dictionaries(IDS, VECTORS, min_size=1, max_size=12), label=LABELS)
+    def upsert(self, items: dict[str, list[float]], label: str) -> None:
         vectors = np.array(list(items.values()), np.float32)
-        written = self.collection.upsert([Offer(NewItem(each)) for each in items], vectors)
+        written = self.collection.upsert([Offer(NewItem(each, label)) for each in items], vectors)
+        self.labels |= dict.fromkeys(items, label)
         assert (written.kept, written.refusals) == (len(items), [])
         self.model |= dict(zip(items, vectors, strict=True))
 
@@ -76,6 +80,14 @@ class CollectionAgainstDictionary(RuleBasedStateMachine):
         assert deleted == len(set(ids) & set(self.model))
         for each in ids:
             self.model.pop(each, None)
+
+    @rule(label=LABELS)
+    def delete_matching(self, label: str) -> None:
+        _, deleted = self.collection.delete_matching(OneOf(("label",), (label,)))
+        gone = [each for each in self.model if self.labels[each] == label]
+        assert deleted == len(gone)
+        for each in gone:
+            del self.model[each]
 
     @precondition(lambda self: self.model)
     @rule()
@@ -122,6 +134,19 @@ class CollectionAgainstDictionary(RuleBasedStateMachine):
             assert hits.ids == expected
         assert set(answer.items) == set(hits.ids)
 
+    @rule(query=VECTORS, k=st.integers(1, 50), label=LABELS, negated=st.booleans())
+    def search_filtered(self, query: list[float], k: int, label: str, negated: bool) -> None:
+        queries = unit_queries(np.array([query], np.float32))
+        alike = OneOf(("label",), (label,))
+        answer = self.collection.search(queries, k, Columns(), item_filter=Not(alike) if negated else alike)
+        (hits,) = answer.found.hits
+        allowed = {each: vector for each, vector in self.model.items() if (self.labels[each] == label) != negated}
+        scores = {each: float(np.float32(vector @ queries[0] / np.linalg.norm(vector))) for each, vector in allowed.items()}
+        assert len(hits.ids) == min(k, len(allowed))
+        np.testing.assert_allclose(hits.scores, [scores[each] for each in hits.ids], atol=1e-6)
+        if answer.found.exact:
+            assert hits.ids == sorted(allowed, key=lambda each: (-round(scores[each], 5), each))[:k]
+
     @invariant()
     def counts_agree(self) -> None:
         if hasattr(self, "collection"):
@@ -152,7 +177,7 @@ class ScanAgainstDictionary(CollectionAgainstDictionary):
         self.patch.undo()
 
 
-LIGHT = settings(max_examples=20, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+LIGHT = settings(max_examples=40, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
 @pytest.mark.parametrize(

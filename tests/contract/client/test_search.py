@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lookalike import Client
+from lookalike import Client, filters
 
 Run = Callable[..., Any]
 Draw = Callable[[Path, int, int], Path]
@@ -106,6 +106,22 @@ def test_unknown_names_and_wrong_numbers_are_sentences(run: Run, draw: Draw, tmp
         assert (done.status, done.out) == (status, ""), words
         assert sentence in done.err, words
         assert "Traceback" not in done.err
+
+
+def test_filters_narrow_searches_lists_counts_and_deletions(run: Run, draw: Draw, tmp_path: Path, client: Client) -> None:
+    for kind, label in enumerate("abca"):
+        draw(tmp_path / "things" / label / f"{kind}.png", kind, 0)
+    assert run("index", tmp_path / "things", "--collection", "filtered").status == 0
+    words = ("search", tmp_path / "things" / "c" / "2.png", "--collection", "filtered")
+    found = run(*words, "--label", "a", "--label", "b", "--json").document
+    assert sorted(hit["item"]["label"] for hit in found["hits"]) == ["a", "a", "b"]
+    assert "no item has such a label" in run(*words, "--label", "nobody").out
+    name, wanted = "collections/filtered", filters.Equals("label", "a") & ~filters.Prefix("id", "a/0")
+    assert [item.id for item in client.indexer.list_items(name, filter=wanted)] == ["a/3.png"]
+    assert (client.indexer.count_items(name).count, client.indexer.count_items(name, filter=wanted).count) == (4, 1)
+    assert client.indexer.delete_items(name, filter=wanted) == 1
+    assert client.indexer.delete_items(name, ["b/1.png"]) == 1
+    assert [item.id for item in client.indexer.list_items(name)] == ["a/0.png", "c/2.png"]
 
 
 def test_empty_folder_makes_no_collection(run: Run, tmp_path: Path) -> None:

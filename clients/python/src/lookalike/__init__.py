@@ -1,9 +1,10 @@
 """Visual search on your own machines: learn an embedding, embed, index, search, and prove it.
 
-`AsyncClient` is the client; `Client` waits for it. `workflows` holds what the command `lookalike` does, as functions.
+`AsyncClient` is the client; `Client` waits for it. `workflows` holds what the command `lookalike` does, as functions;
+`filters` says which items a call is about.
 """
 
-from lookalike import workflows
+from lookalike import filters, workflows
 from lookalike._client import AsyncClient
 from lookalike._config import Servers, Timeouts
 from lookalike._embed_stream import Window
@@ -50,6 +51,7 @@ from lookalike._models import (
     ImportSpec,
     Init,
     Item,
+    ItemCount,
     Job,
     ManifestEntry,
     Metric,
@@ -106,6 +108,7 @@ __all__ = [
     "InputError",
     "InvalidArgument",
     "Item",
+    "ItemCount",
     "Job",
     "LeftOut",
     "Listing",
@@ -146,5 +149,6 @@ __all__ = [
     "WorkFailed",
     "WorkIncomplete",
     "__version__",
+    "filters",
     "workflows",
 ]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lookalike._channel import Channel
 from lookalike._config import Timeouts
-from lookalike._exceptions import Unavailable, WorkFailed, WorkIncomplete
+from lookalike._exceptions import InputError, Unavailable, WorkFailed, WorkIncomplete
 from lookalike._models import (
     Alias,
     Build,
@@ -26,6 +26,7 @@ from lookalike._models import (
     Event,
     Hit,
     Item,
+    ItemCount,
     Problem,
     Progress,
     Ranking,
@@ -40,6 +41,7 @@ from lookalike._ranking import RankParts
 from lookalike._status import BROKEN_WHILE_SENDING, problem_of
 from lookalike._watch import watch
 from lookalike._wire import member, read, write
+from lookalike.filters import Filter
 from lookalike_protos.indexer.v1 import (
     builds_pb2,
     builds_pb2_grpc,
@@ -171,14 +173,30 @@ class AsyncIndexer:
             found.extend(read(Item, item) for item in answer.items)
         return found
 
-    async def list_items(self, collection: str) -> list[Item]:
-        """Return all items by id, without thumbnails and vectors."""
+    async def list_items(self, collection: str, *, filter: Filter | None = None) -> list[Item]:
+        """Return all items by id, or those that meet a filter, without thumbnails and vectors."""
         call = partial(self._channel.unary, self._items.ListItems, seconds=self._timeouts.call)
-        request = items_pb2.ListItemsRequest(collection=collection)
+        request = items_pb2.ListItemsRequest(collection=collection, filter=filter.message() if filter else None)
         return [read(Item, each) async for page in pages(call, request) for each in page.items]
 
-    async def delete_items(self, collection: str, ids: Sequence[str]) -> int:
-        """Delete items; returns how many were there. No search finds them any more."""
+    async def count_items(self, collection: str, *, filter: Filter | None = None) -> ItemCount:
+        """Count all items, or those that meet a filter."""
+        request = items_pb2.CountItemsRequest(collection=collection, filter=filter.message() if filter else None)
+        return read(ItemCount, await self._channel.unary(self._items.CountItems, request, self._timeouts.call))
+
+    async def delete_items(self, collection: str, ids: Sequence[str] | None = None, *, filter: Filter | None = None) -> int:
+        """Delete items by id, or those that meet a filter; returns how many were there. No search finds them any more.
+
+        Raises InputError for both and for neither.
+        """
+        if (ids is None) == (filter is None):
+            raise InputError("delete_items takes ids or a filter: give one of them", reason="BAD_FILTER")
+        if filter is not None:
+            request = items_pb2.DeleteItemsRequest(collection=collection, filter=filter.message())
+            return read(DeleteResult, await self._channel.unary(self._items.DeleteItems, request, self._timeouts.upsert)).deleted_count
+        return await self._delete_ids(collection, ids or ())
+
+    async def _delete_ids(self, collection: str, ids: Sequence[str]) -> int:
         deleted = 0
         for start in range(0, len(ids), _DELETED_AT_ONCE):
             request = items_pb2.DeleteItemsRequest(collection=collection, ids=ids[start : start + _DELETED_AT_ONCE])
@@ -240,8 +258,9 @@ class AsyncIndexer:
         search_k: int | None = None,
         thumbnails: bool = False,
         min_revision: int = 0,
+        filter: Filter | None = None,
     ) -> SearchResult:
-        """Find the `k` nearest items, 1 to 1,000, of each of 1 to 256 `queries` [n, dim] of `space`.
+        """Find the `k` nearest items, 1 to 1,000, of each of 1 to 256 `queries` [n, dim] of `space`; with a `filter` of those that meet it.
 
         `exact` compares every vector; `search_k` asks for Annoy with that effort; with neither the build's plan is followed.
         """
@@ -251,6 +270,7 @@ class AsyncIndexer:
             k=k,
             view=items_pb2.ITEM_VIEW_THUMBNAIL if thumbnails else items_pb2.ITEM_VIEW_BASIC,
             min_revision=min_revision,
+            filter=filter.message() if filter else None,
         )
         if exact:
             request.exact = True

@@ -356,6 +356,15 @@ class DeleteResult:
 
 
 @dataclass(frozen=True)
+class ItemCount:
+    """How many items there were at a revision."""
+
+    count: int
+    revision: int
+    collection: str
+
+
+@dataclass(frozen=True)
 class Hit:
     """`score` is the cosine of the query with the vector served; `fresh` items are newer than the build, and not yet augmented."""
 

@@ -155,6 +155,7 @@ class Indexer(_Blocking[AsyncIndexer]):
     upsert_items = _waiting(AsyncIndexer.upsert_items)
     get_items = _waiting(AsyncIndexer.get_items)
     list_items = _waiting(AsyncIndexer.list_items)
+    count_items = _waiting(AsyncIndexer.count_items)
     delete_items = _waiting(AsyncIndexer.delete_items)
     create_build = _waiting(AsyncIndexer.create_build)
     get_build = _waiting(AsyncIndexer.get_build)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lookalike_indexer.admission import Offer, Refusal, judge
 from lookalike_indexer.builds.manifest import DamagedBuild
+from lookalike_indexer.filters import Filter
 from lookalike_indexer.records import Collection, Space
 from lookalike_indexer.search import Found, Hits, search
 from lookalike_indexer.served_build import ServedBuild, open_build
@@ -87,10 +88,13 @@ class OpenCollection:
         """Delete items; returns the revision and how many were there, once it is on the disk."""
         with self._lock:
             self._refuse_closed()
-            there = self._present.present(ids)
-            if there:
-                self._present.drop(self.store.delete(there), there)
-            return self._present.view.revision, len(there)
+            return self._delete(self._present.present(ids))
+
+    def delete_matching(self, item_filter: Filter) -> tuple[int, int]:
+        """Delete the items that meet a filter in one write; returns the revision and how many there were, once it is on the disk."""
+        with self._lock:
+            self._refuse_closed()
+            return self._delete(self.store.matching(item_filter)[1])
 
     def search(
         self,
@@ -101,10 +105,14 @@ class OpenCollection:
         exact: bool = False,
         search_k: int | None = None,
         min_revision: int = 0,
+        item_filter: Filter | None = None,
     ) -> Answer:
-        """Find the `k` nearest items of each of the unit `queries` [q, dim]; raises FailedPrecondition below `min_revision`."""
+        """Find the `k` nearest items of each of the unit `queries` [q, dim], of those that meet a filter.
+
+        Raises FailedPrecondition below `min_revision`.
+        """
         for _ in range(_ATTEMPTS):
-            view = self.view
+            view = self.view if item_filter is None else self._restricted(item_filter)
             require_revision(view.revision, min_revision)
             found = search(view, queries, k, exact=exact, search_k=search_k)
             _, items = self.store.get({each for hits in found.hits for each in hits.ids}, columns)
@@ -139,6 +147,22 @@ class OpenCollection:
     def close(self) -> None:
         self._closed = True
         self.store.close()
+
+    def _delete(self, there: list[str]) -> tuple[int, int]:
+        if there:
+            self._present.drop(self.store.delete(there), there)
+        return self._present.view.revision, len(there)
+
+    def _restricted(self, item_filter: Filter) -> View:
+        """Return the view with nothing but the items that meet a filter; view and store are of one revision."""
+        for _ in range(_ATTEMPTS):
+            view = self.view
+            revision, ids = self.store.matching(item_filter)
+            if revision == view.revision:
+                return view.only(ids)
+        # Writers are too fast to be caught between two writes.
+        with self.held() as view:
+            return view.only(self.store.matching(item_filter)[1])
 
     def _load(self, build: ServedBuild | None) -> Present:
         newer, deleted = self.store.changes(build.revision if build else 0, self.space.dim)

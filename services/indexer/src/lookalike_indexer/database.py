@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -29,12 +29,17 @@ def refusing_when_full() -> Iterator[None]:
         raise ResourceExhausted("DISK_FULL", message) from None
 
 
+def _as_it_is(connection: sqlite3.Connection) -> None:
+    pass
+
+
 class Database:
     """One SQLite file in WAL mode."""
 
-    def __init__(self, path: Path, schema: str) -> None:
-        """Open `path`, which is made with `schema` if it is not there."""
+    def __init__(self, path: Path, schema: str, *, prepare: Callable[[sqlite3.Connection], None] = _as_it_is) -> None:
+        """Open `path`, which is made with `schema` if it is not there; `prepare` is called with each connection."""
         self._path = path
+        self._prepare = prepare
         self._lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
@@ -46,6 +51,7 @@ class Database:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={SYNCHRONOUS}")
+        self._prepare(connection)
         return connection
 
     @contextmanager

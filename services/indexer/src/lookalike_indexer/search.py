@@ -18,6 +18,8 @@ from lookalike_runtime.errors import InvalidArgument
 _NOISE = 2e-6
 # Rows beyond the k-th, to see whether the k-th place is tied.
 _SPARE = 16
+# Candidates a hit that a source must find among the items that a filter leaves.
+_MARGIN = 2
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,14 @@ def search(view: View, queries: NDArray[np.float32], k: int, *, exact: bool = Fa
 def _built(view: View, queries: NDArray[np.float32], k: int, exact: bool, search_k: int | None) -> Proposal:
     if view.build is None:
         return Proposal([np.empty(0, np.int64)] * len(queries), 0)
-    source = view.build.exact if exact else view.build.candidates
+    alive = len(view.dead) - int(view.dead.sum())
+    # Where a filter leaves fewer rows than the source would look at, it is cheaper to compare them all.
+    few = view.restricted and alive <= view.build.candidates.effort(len(queries), k, view.dead, search_k)
+    source = view.build.exact if exact or few else view.build.candidates
     proposal = source.propose(queries, k, view.dead, search_k)
-    # A source that finds fewer than there are would hide items: those queries are answered exactly.
-    wanted = min(k, len(view.dead) - int(view.dead.sum()))
+    # A source that finds fewer than there are would hide items: those queries are answered exactly. A filter may besides have left rows
+    # far from a query only, where the source saw no more than the edge of them: that shows in less than twice what is asked for.
+    wanted = min(_MARGIN * k if view.restricted else k, alive)
     short = [place for place, rows in enumerate(proposal.rows) if len(rows) < wanted]
     if short:
         for place, rows in zip(short, view.build.exact.propose(queries[short], k, view.dead).rows, strict=True):

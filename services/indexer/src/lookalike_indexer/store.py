@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike_indexer.database import Database
+from lookalike_indexer.filter_sql import Bindable, condition, register
+from lookalike_indexer.filters import Filter
 from lookalike_indexer.records import now
 from lookalike_retrieval import normalise
 from lookalike_runtime.data_folder import sync_folder
@@ -30,6 +32,7 @@ CREATE TABLE IF NOT EXISTS item (
     label TEXT NOT NULL, uri TEXT NOT NULL, content_sha256 BLOB NOT NULL, payload TEXT NOT NULL,
     vector BLOB NOT NULL, thumbnail BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS item_sequence ON item (sequence);
+CREATE INDEX IF NOT EXISTS item_label ON item (label, id);
 CREATE TABLE IF NOT EXISTS tombstone (id TEXT PRIMARY KEY, sequence INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS tombstone_sequence ON tombstone (sequence);
 """
@@ -91,7 +94,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         """Open items.db at `path`; it is made if it is not there."""
-        self._database = Database(path, SCHEMA)
+        self._database = Database(path, SCHEMA, prepare=register)
         sync_folder(path.parent)
 
     def close(self) -> None:
@@ -139,14 +142,32 @@ class Store:
                 found |= {item.id: item for item in _items(connection, columns, f"WHERE id IN ({places})", part)}
             return _revision(connection), found
 
-    def page(self, after: str | None, limit: int, columns: Columns, budget: int) -> tuple[int, list[StoredItem], bool]:
-        """Return the revision, items ordered by id after the id `after`, and whether more follow.
+    def matching(self, item_filter: Filter) -> tuple[int, list[str]]:
+        """Return the revision and the ids of the items that meet a filter, in no order."""
+        where = condition(item_filter)
+        with self._database.reading() as connection:
+            found = connection.execute(f"SELECT id FROM item WHERE {where.sql}", where.values)  # noqa: S608 - values are bound
+            return _revision(connection), [each for (each,) in found]
+
+    def count(self, item_filter: Filter | None) -> tuple[int, int]:
+        """Return the revision and how many items meet a filter; None is met by all."""
+        where = condition(item_filter)
+        with self._database.reading() as connection:
+            (count,) = connection.execute(f"SELECT count(sequence) FROM item WHERE {where.sql}", where.values).fetchone()  # noqa: S608 - as above
+            return _revision(connection), count
+
+    def page(
+        self, after: str | None, limit: int, columns: Columns, budget: int, item_filter: Filter | None = None
+    ) -> tuple[int, list[StoredItem], bool]:
+        """Return the revision, items that meet a filter, ordered by id after the id `after`, and whether more follow.
 
         At most `limit` items come, and no more than fit into `budget` bytes without vectors, but at least one.
         """
+        where = condition(item_filter)
+        rows = f"WHERE id > ? AND ({where.sql}) ORDER BY id LIMIT ?"
         with self._database.reading() as connection:
             page: list[StoredItem] = []
-            for item in _items(connection, columns, "WHERE id > ? ORDER BY id LIMIT ?", (after or "", limit + 1)):
+            for item in _items(connection, columns, rows, (after or "", *where.values, limit + 1)):
                 budget -= item.size
                 if len(page) == limit or (page and budget < 0):
                     return _revision(connection), page, True
@@ -192,12 +213,10 @@ def _revision(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT revision FROM state").fetchone()[0])
 
 
-def _items(connection: sqlite3.Connection, columns: Columns, condition: str, values: Sequence[str | int]) -> Iterator[StoredItem]:
+def _items(connection: sqlite3.Connection, columns: Columns, rows: str, values: Sequence[Bindable]) -> Iterator[StoredItem]:
     thumbnail = "thumbnail" if columns.thumbnail else "x''"
     vector = "vector" if columns.vector else "x''"
-    query = (
-        f"SELECT id, label, uri, {thumbnail}, content_sha256, payload, sequence, create_time, update_time, {vector} FROM item {condition}"  # noqa: S608 - constants
-    )
+    query = f"SELECT id, label, uri, {thumbnail}, content_sha256, payload, sequence, create_time, update_time, {vector} FROM item {rows}"  # noqa: S608 - values are bound
     return (StoredItem(*row) for row in connection.execute(query, values))
 
 

@@ -5,7 +5,7 @@ A view never changes; each write makes the next.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -39,16 +39,33 @@ class Fresh:
 
 @dataclass(frozen=True)
 class View:
-    """One revision of a collection. `dead` [n] marks rows of the build that were replaced or deleted since."""
+    """One revision of a collection. `dead` [n] marks rows of the build that were replaced or deleted since.
+
+    Where it is `restricted` to some items, those that are left out count as dead too.
+    """
 
     revision: int
     build: ServedBuild | None
     dead: NDArray[np.bool_]
     fresh: Fresh
 
+    restricted: bool = False
+
     @property
     def item_count(self) -> int:
         return len(self.dead) - int(self.dead.sum()) + len(self.fresh.live)
+
+    def only(self, ids: Iterable[str]) -> View:
+        """Return this view as if it held no items but `ids`."""
+        wanted = set(ids)
+        dead = np.ones_like(self.dead)
+        if self.build is not None:
+            rows = self.build.rows
+            kept = np.array([rows[each] for each in wanted if each in rows], np.int64)
+            dead[kept] = self.dead[kept]
+        fresh_dead = np.ones_like(self.fresh.dead)
+        fresh_dead[[slot for slot in self.fresh.live.tolist() if self.fresh.ids[slot] in wanted]] = False
+        return replace(self, dead=dead, fresh=replace(self.fresh, dead=fresh_dead), restricted=True)
 
 
 class FreshItems:

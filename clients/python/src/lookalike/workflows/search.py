@@ -10,6 +10,7 @@ from lookalike._exceptions import InputError
 from lookalike._folders import MAX_PICTURE_BYTES
 from lookalike._models import Hit, Problem, Source, Target
 from lookalike._names import resource_name
+from lookalike.filters import Filter
 from lookalike.workflows._model import wait_until_served
 from lookalike.workflows._rank import check_k
 
@@ -31,8 +32,12 @@ class Found:
     source: Source
 
 
-async def search(client: AsyncClient, picture: Path | bytes, collection: str, k: int = 10, *, exact: bool = False) -> Found:
+async def search(
+    client: AsyncClient, picture: Path | bytes, collection: str, k: int = 10, *, exact: bool = False, filter: Filter | None = None
+) -> Found:
     """Return the `k` items (1 to 1,000) of `collection` that are most like `picture`, embedded with what the collection pins.
+
+    With a `filter` only items that meet it are found.
 
     Raises InputError for a file that is not there or is no picture.
     """
@@ -45,7 +50,7 @@ async def search(client: AsyncClient, picture: Path | bytes, collection: str, k:
     if isinstance(result, Problem):
         name = "the picture" if isinstance(picture, bytes) else str(picture)
         raise InputError(f"{name} cannot be used: {result.message}", reason=result.reason)
-    found = await client.indexer.search(pinned.name, embedded.vectors, pinned.space, k, exact=exact)
+    found = await client.indexer.search(pinned.name, embedded.vectors, pinned.space, k, exact=exact, filter=filter)
     how = (found.build, found.exact, found.search_k, found.seconds, found.source)
     return Found(found.collection, pinned.space.model_version, found.hits[0], *how)
 

@@ -35,6 +35,10 @@ class Candidates(Protocol):
         """
         ...
 
+    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], search_k: int | None = None) -> int:
+        """Return how many rows or nodes `propose` with so many queries and the same arguments looks at for each, as full vectors cost."""
+        ...
+
 
 class ReducedCandidates(Candidates, Protocol):
     """A source over vectors of `reduced_dim` dimensions, which can be asked for more or less."""

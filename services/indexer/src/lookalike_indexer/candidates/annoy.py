@@ -44,6 +44,9 @@ class AnnoyCandidates:
         effort = self._scaled(k, dead, search_k)
         return Proposal([rows[~dead[rows]] for rows in self.ordered(queries, effort)], effort.search_k, "annoy")
 
+    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], search_k: int | None = None) -> int:  # noqa: ARG002
+        return self._scaled(k, dead, search_k).search_k
+
     def ordered(self, queries: NDArray[np.float32], effort: Effort) -> list[NDArray[np.int64]]:
         # The angular metric asks for no unit length.
         reduced = queries if self._projection is None else project(queries, self._projection)

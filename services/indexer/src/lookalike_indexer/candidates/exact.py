@@ -25,6 +25,9 @@ class ExactCandidates:
         top = exact_topk(queries, rows_of(self._vectors, live), k)
         return Proposal(list(live[top.indices]), 0)
 
+    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], search_k: int | None = None) -> int:  # noqa: ARG002
+        return len(dead) - int(dead.sum())
+
 
 def rows_of(vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return `vectors[rows]` for reading tile by tile, without a copy of the whole; `rows` are all of them or a choice, in any order."""

@@ -35,15 +35,27 @@ class PlannedCandidates:
         self._exact = exact
 
     def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], search_k: int | None = None) -> Proposal:
-        batch = len(queries) >= BATCH_FROM
-        if search_k is not None:
-            annoy = [each for each in self._plan if each[0].source == "annoy"]
-            # Whoever sets the nodes asks for Annoy: by the other entries if there is none for such searches.
-            asked = _entry(annoy, k, batch) or _entry(annoy, k, not batch) or (annoy[-1] if annoy else None)
-            if asked:
-                return asked[1].propose(queries, k, dead, search_k)
-        entry = _entry(self._plan, k, batch)
-        return (entry[1] if entry else self._exact).propose(queries, k, dead)
+        asked = self._annoy(len(queries), k) if search_k is not None else None
+        if asked:
+            return asked.propose(queries, k, dead, search_k)
+        return self._planned(len(queries), k).propose(queries, k, dead)
+
+    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], search_k: int | None = None) -> int:
+        asked = self._annoy(queries, k) if search_k is not None else None
+        if asked:
+            return asked.effort(queries, k, dead, search_k)
+        return self._planned(queries, k).effort(queries, k, dead)
+
+    def _planned(self, queries: int, k: int) -> Candidates:
+        entry = _entry(self._plan, k, queries >= BATCH_FROM)
+        return entry[1] if entry else self._exact
+
+    def _annoy(self, queries: int, k: int) -> Candidates | None:
+        """Return Annoy as the plan has it: by the other entries if there is none for such searches."""
+        annoy = [each for each in self._plan if each[0].source == "annoy"]
+        batch = queries >= BATCH_FROM
+        entry = _entry(annoy, k, batch) or _entry(annoy, k, not batch) or (annoy[-1] if annoy else None)
+        return entry[1] if entry else None
 
 
 def open_plan(folder: Path, dim: int, plan: Sequence[PlanEntry], exact: ExactCandidates) -> PlannedCandidates:

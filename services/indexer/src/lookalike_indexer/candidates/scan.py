@@ -48,6 +48,9 @@ class ScanCandidates:
             rows += list(_best(scores, depth))
         return Proposal(rows, 0, "scan")
 
+    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], search_k: int | None = None) -> int:  # noqa: ARG002
+        return len(dead) * self.reduced_dim // (self._projection.shape[1]) + max(self._depth, 2 * k)
+
     def ordered(self, queries: NDArray[np.float32], effort: Effort) -> list[NDArray[np.int64]]:
         rows: list[NDArray[np.int64]] = []
         for scores in self._scores(queries):

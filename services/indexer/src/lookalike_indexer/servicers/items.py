@@ -11,6 +11,7 @@ import grpc
 
 from lookalike_indexer.collection import OpenCollection, require_revision
 from lookalike_indexer.collections import Collections
+from lookalike_indexer.servicers.filter_messages import filter_in
 from lookalike_indexer.servicers.item_messages import (
     MAX_ITEMS_BYTES,
     batch_message,
@@ -66,10 +67,10 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
 
     async def ListItems(self, request: items_pb2.ListItemsRequest, context: Context) -> items_pb2.ListItemsResponse:
         columns = columns_of(request.view)
-        size, after = page_size(request.page_size), decode_token(request.page_token)
+        size, after, item_filter = page_size(request.page_size), decode_token(request.page_token), filter_in(request)
         collection = await to_thread(self._collections.get, collection_id("collection", request.collection))
         size = min(size, most_rows(columns, collection.space))
-        revision, items, more = await to_thread(collection.store.page, after, size, columns, MAX_ITEMS_BYTES)
+        revision, items, more = await to_thread(collection.store.page, after, size, columns, MAX_ITEMS_BYTES, item_filter)
         require_revision(revision, request.min_revision)
         return items_pb2.ListItemsResponse(
             items=map(item_message, items),
@@ -79,10 +80,24 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
             collection=collection_name(collection.name),
         )
 
-    async def DeleteItems(self, request: items_pb2.DeleteItemsRequest, context: Context) -> items_pb2.DeleteItemsResponse:
-        in_range("ids", len(request.ids), 1, MAX_DELETED_IDS)
+    async def CountItems(self, request: items_pb2.CountItemsRequest, context: Context) -> items_pb2.CountItemsResponse:
+        item_filter = filter_in(request)
         collection = await to_thread(self._collections.get, collection_id("collection", request.collection))
-        revision, deleted = await to_thread(collection.delete, request.ids)
+        revision, count = await to_thread(collection.store.count, item_filter)
+        require_revision(revision, request.min_revision)
+        return items_pb2.CountItemsResponse(count=count, revision=revision, collection=collection_name(collection.name))
+
+    async def DeleteItems(self, request: items_pb2.DeleteItemsRequest, context: Context) -> items_pb2.DeleteItemsResponse:
+        item_filter = filter_in(request)
+        if item_filter is None:
+            in_range("ids", len(request.ids), 1, MAX_DELETED_IDS)
+        elif request.ids:
+            raise invalid_field("filter", f"{len(request.ids)} ids were sent beside it: send either")
+        collection = await to_thread(self._collections.get, collection_id("collection", request.collection))
+        if item_filter is None:
+            revision, deleted = await to_thread(collection.delete, request.ids)
+        else:
+            revision, deleted = await to_thread(collection.delete_matching, item_filter)
         return items_pb2.DeleteItemsResponse(revision=revision, deleted_count=deleted, collection=collection_name(collection.name))
 
 

@@ -15,6 +15,7 @@ from lookalike_indexer.collections import Collections
 from lookalike_indexer.rank import Part, RankedRows, ReferenceIds, Start, Task, Turn, rank
 from lookalike_indexer.records import Dba
 from lookalike_indexer.search import Hits, unit_queries
+from lookalike_indexer.servicers.filter_messages import filter_in
 from lookalike_indexer.servicers.item_messages import batch_message, columns_of, item_message, require_room
 from lookalike_indexer.servicers.translate import (
     SOURCES,
@@ -68,7 +69,15 @@ def _search(collections: Collections, name: str, columns: Columns, request: sear
     in_range("queries", len(raw), 1, MAX_QUERIES)
     exact, search_k = _effort(request)
     queries = unit_queries(raw)
-    answer = collection.search(queries, request.k, columns, exact=exact, search_k=search_k, min_revision=request.min_revision)
+    answer = collection.search(
+        queries,
+        request.k,
+        columns,
+        exact=exact,
+        search_k=search_k,
+        min_revision=request.min_revision,
+        item_filter=filter_in(request),
+    )
     response = _search_message(collection, answer, columns)
     response.seconds = time.perf_counter() - started
     return response
