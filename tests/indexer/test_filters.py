@@ -9,12 +9,17 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from lookalike_indexer.admission import Offer
+from lookalike_indexer.candidates import Proposal
+from lookalike_indexer.candidates.exact import ExactCandidates
 from lookalike_indexer.collection import OpenCollection
 from lookalike_indexer.filters import AllOf, AnyOf, Bound, Exists, Filter, Not, OneOf, Prefix, Range
-from lookalike_indexer.search import unit_queries
+from lookalike_indexer.search import search, unit_queries
+from lookalike_indexer.served_build import ServedBuild
 from lookalike_indexer.store import Columns, NewItem, Store
+from lookalike_indexer.view import Fresh, View
 
 TEXTS = ["", "1", "a", "ab", "a\0b", "é", "\U0001f600", "true", "'; DROP TABLE item; --", "A", "%", "_"]
 NUMBERS = [0.0, -0.0, 1.0, 0.1, 1e300, -2.5, 5e-324, 0.1 + 0.2]
@@ -128,3 +133,28 @@ def test_a_filtered_search_sees_the_write_before_it_while_others_write(collectio
     answer = collection.search(unit_queries(np.ones((1, 8), np.float32)), 10, Columns(), item_filter=OneOf(("label",), ("x",)))
     assert answer.found.hits[0].ids == ["a", *(f"b{number + 1}" for number in range(written))]
     assert written > 1
+
+
+class LastRows:
+    """A source that looks at one node and proposes the last `count` rows, whatever is asked."""
+
+    def __init__(self, count: int, total: int) -> None:
+        self._rows = np.arange(total - count, total)
+
+    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], search_k: int | None = None) -> Proposal:
+        return Proposal([self._rows[~dead[self._rows]]] * len(queries), 1)
+
+    def effort(self, k: int, dead: NDArray[np.bool_], search_k: int | None = None) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(("proposed", "trusted"), [(20, True), (19, False)])
+def test_a_source_that_finds_less_than_twice_the_hits_among_filtered_items_is_not_trusted(proposed: int, trusted: bool) -> None:
+    angles = np.linspace(0, 1, 100)
+    units = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    ids = [f"{n:02d}" for n in range(100)]
+    rows = {each: row for row, each in enumerate(ids)}
+    build = ServedBuild(1, 1, ids, rows, units, LastRows(proposed, 100), ExactCandidates(units))
+    view = View(1, build, np.zeros(100, np.bool_), Fresh([], units[:0], np.zeros(0, np.bool_)))
+    (hits,) = search(view.only(ids[1:]), units[:1], 10).hits
+    assert hits.ids == (ids[80:90] if trusted else ids[1:11])
