@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike._archives import AsyncArchives
 from lookalike._channel import Channel
 from lookalike._config import Timeouts
 from lookalike._exceptions import InputError, Unavailable, WorkFailed, WorkIncomplete
@@ -60,10 +61,11 @@ _CHUNK_ITEM_BYTES = 8 * 1024 * 1024
 _DELETED_AT_ONCE = 10_000
 
 
-class AsyncIndexer:
+class AsyncIndexer(AsyncArchives):
     """Calls of the indexer; `AsyncClient.indexer` is one."""
 
     def __init__(self, channel: Channel, timeouts: Timeouts) -> None:
+        super().__init__(channel, timeouts)
         self._channel = channel
         self._timeouts = timeouts
         self._collections = collections_pb2_grpc.CollectionServiceStub(channel.grpc)

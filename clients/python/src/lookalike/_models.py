@@ -365,6 +365,16 @@ class ItemCount:
 
 
 @dataclass(frozen=True)
+class Exported:
+    """What an archive of a collection holds."""
+
+    collection: str
+    revision: int
+    item_count: int
+    time: datetime
+
+
+@dataclass(frozen=True)
 class Hit:
     """`score` is the cosine of the query with the vector served; `fresh` items are newer than the build, and not yet augmented."""
 

@@ -148,6 +148,8 @@ class Indexer(_Blocking[AsyncIndexer]):
     get_collection = _waiting(AsyncIndexer.get_collection)
     list_collections = _waiting(AsyncIndexer.list_collections)
     delete_collection = _waiting(AsyncIndexer.delete_collection)
+    export_collection = _waiting(AsyncIndexer.export_collection)
+    import_collection = _waiting(AsyncIndexer.import_collection)
     create_alias = _waiting(AsyncIndexer.create_alias)
     update_alias = _waiting(AsyncIndexer.update_alias)
     list_aliases = _waiting(AsyncIndexer.list_aliases)

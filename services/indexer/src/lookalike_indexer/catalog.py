@@ -36,6 +36,11 @@ class Catalog:
         self._database = database
         self._most_collections = most_collections
 
+    def require_free(self, name: str) -> None:
+        """Raise AlreadyExists if a collection or alias has the name."""
+        with self._database.reading() as connection:
+            _refuse_taken(connection, name)
+
     def add(self, collection: Collection) -> None:
         """Keep a new collection; raises AlreadyExists or ResourceExhausted."""
         with self._database.writing() as connection:

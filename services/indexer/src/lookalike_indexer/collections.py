@@ -6,11 +6,12 @@ import shutil
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from lookalike_indexer.archives.reading import Archive
 from lookalike_indexer.build_log import BuildLog
 from lookalike_indexer.catalog import Catalog, etag_mismatch
 from lookalike_indexer.collection import BUILDS_FOLDER, ITEMS_FILE, OpenCollection, create_folder, etag_of
@@ -65,10 +66,30 @@ class Collections:
             create_time=now(),
             expire_time=expire_time,
         )
+        return self._add(record, lambda _: None)
+
+    def restore(self, name: str, archive: Archive, expire_time: int | None) -> Summary:
+        """Make a collection of an archive; raises AlreadyExists, ResourceExhausted, or InvalidArgument for a damaged archive."""
+
+        def fill(store: Store) -> None:
+            for items, vectors in archive.parts():
+                store.restore(items, vectors)
+
+        kept = archive.settings.model_dump(include={"engine", "dba", "recall_target"})
+        record = Collection(
+            uid=uuid.uuid4().hex, name=name, space=archive.settings.space, **kept, create_time=now(), expire_time=expire_time
+        )
+        return self._add(record, fill)
+
+    def _add(self, record: Collection, fill: Callable[[Store], None]) -> Summary:
+        """Let a collection be known once its store is filled."""
+        self._catalog.require_free(record.name)
         folder = self._root / record.uid
         try:
             with refusing_when_full():
                 create_folder(folder)
+                with closing(Store(folder / ITEMS_FILE)) as store:
+                    fill(store)
             self._catalog.add(record)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)

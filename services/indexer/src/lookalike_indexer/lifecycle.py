@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from asyncio import to_thread
 from collections.abc import Awaitable, Callable
+from typing import BinaryIO
 
 import structlog
 
+from lookalike_indexer.archives.reading import Archive
 from lookalike_indexer.builds.queue import BuildQueue
 from lookalike_indexer.catalog import Catalog
 from lookalike_indexer.collections import Collections, Summary
@@ -36,6 +38,13 @@ class Lifecycle:
     async def create(self, name: str, space: Space, engine: Engine, dba: Dba, recall_target: float, expire_time: int | None) -> Summary:
         """Make an empty collection; raises AlreadyExists or ResourceExhausted."""
         summary = await to_thread(self._collections.create, name, space, engine, dba, recall_target, expire_time)
+        await self._report_health(name, True)
+        return summary
+
+    async def restore(self, name: str, file: BinaryIO, expire_time: int | None) -> Summary:
+        """Make a collection of the archive in `file`; raises AlreadyExists, ResourceExhausted, or InvalidArgument for a damaged archive."""
+        archive = await to_thread(Archive, file)
+        summary = await to_thread(self._collections.restore, name, archive, expire_time)
         await self._report_health(name, True)
         return summary
 

@@ -17,6 +17,7 @@ from lookalike_indexer.servicers.builds import BuildServicer
 from lookalike_indexer.servicers.collections import CollectionServicer
 from lookalike_indexer.servicers.items import ItemServicer
 from lookalike_indexer.servicers.search import SearchServicer
+from lookalike_indexer.servicers.snapshots import SnapshotServicer
 from lookalike_indexer.servicers.translate import collection_name
 from lookalike_indexer.settings import IndexerSettings
 from lookalike_protos.indexer.v1 import (
@@ -28,6 +29,8 @@ from lookalike_protos.indexer.v1 import (
     items_pb2_grpc,
     search_pb2,
     search_pb2_grpc,
+    snapshots_pb2,
+    snapshots_pb2_grpc,
 )
 from lookalike_runtime.data_folder import DataFolder
 from lookalike_runtime.server import Health
@@ -35,6 +38,7 @@ from lookalike_runtime.server import Health
 FORMAT = 1
 CATALOG_FILE = "catalog.db"
 COLLECTIONS_FOLDER = "collections"
+SCRATCH_FOLDER = "scratch"
 
 
 class IndexerService:
@@ -44,6 +48,7 @@ class IndexerService:
         """Take the data folder and remove what a crash has left; raises FailedPrecondition if another server holds it."""
         self._settings = settings
         self._folder = DataFolder(settings.data / "indexer", FORMAT)
+        (self._folder.path / SCRATCH_FOLDER).mkdir(exist_ok=True)
         self._database = open_catalog(self._folder.path / CATALOG_FILE)
         self._catalog = Catalog(self._database)
         self._builds = BuildLog(self._database)
@@ -61,7 +66,9 @@ class IndexerService:
         search_pb2_grpc.add_SearchServiceServicer_to_server(SearchServicer(self._collections), server)
         build_servicer = BuildServicer(self._catalog, self._collections, self._builds, self._queue)
         builds_pb2_grpc.add_BuildServiceServicer_to_server(build_servicer, server)
-        files = (collections_pb2, items_pb2, search_pb2, builds_pb2)
+        snapshot_servicer = SnapshotServicer(self._catalog, self._collections, self._lifecycle, self._folder.path / SCRATCH_FOLDER)
+        snapshots_pb2_grpc.add_SnapshotServiceServicer_to_server(snapshot_servicer, server)
+        files = (collections_pb2, items_pb2, search_pb2, builds_pb2, snapshots_pb2)
         return [service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values()]
 
     async def start(self, health: Health) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -80,6 +81,14 @@ class Columns(NamedTuple):
 
     thumbnail: bool = False
     vector: bool = False
+
+
+class OneState(NamedTuple):
+    """All items as of one revision; `parts` yields them ordered by id, with vectors and thumbnails, some at a time."""
+
+    revision: int
+    item_count: int
+    parts: Iterator[list[StoredItem]]
 
 
 class Rows(NamedTuple):
@@ -179,6 +188,25 @@ class Store:
         with self._database.reading() as connection:
             (count,) = connection.execute("SELECT count(sequence) FROM item").fetchone()
             return _revision(connection), _rows(connection, count, dim, "SELECT id, vector FROM item ORDER BY id", ())
+
+    @contextmanager
+    def one_state(self, at_once: int) -> Iterator[OneState]:
+        """Read all items with all they hold, as they are now, up to `at_once` of them in memory; for the length of the block."""
+        with self._database.reading() as connection:
+            items = _items(connection, Columns(thumbnail=True, vector=True), "ORDER BY id", ())
+            parts = iter(lambda: list(itertools.islice(items, at_once)), [])
+            (count,) = connection.execute("SELECT count(sequence) FROM item").fetchone()
+            yield OneState(_revision(connection), count, parts)
+
+    def restore(self, items: Sequence[StoredItem], vectors: NDArray[np.float32]) -> None:
+        """Insert items with the times that they had, in a store that nobody else writes; `vectors` float32 [n, dim] row by row."""
+        with self._database.writing() as connection:
+            revision = _next_revision(connection)
+            rows = (
+                (i.id, revision, i.create_time, i.update_time, i.label, i.uri, i.content_sha256, i.payload, vector.tobytes(), i.thumbnail)
+                for i, vector in zip(items, vectors.astype("<f4", copy=False), strict=True)
+            )
+            connection.executemany(UPSERT, rows)
 
     def changes(self, since: int, dim: int) -> tuple[Rows, list[str]]:
         """Return what was written after the revision `since`, and the ids that were deleted after it."""

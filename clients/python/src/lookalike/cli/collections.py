@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -56,3 +57,44 @@ async def delete(session: Session, collection: _Collection, yes: Yes = False) ->
     session.confirm(f"Delete {name} with its {found.item_count:,} items for good?", yes)
     await session.client.indexer.delete_collection(name)
     session.answer({"deleted": name}, f"{name} was deleted")
+
+
+@command(collections, "export", "lookalike collections export photos --to photos.tar")
+async def export(
+    session: Session,
+    collection: _Collection,
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Archive to write; one that is there is replaced.", show_default=False)],
+) -> None:
+    """Write a collection with all its items to an archive that anyone with numpy can read."""
+    name = resource_name("collections", collection)
+    shown = _Bytes(session, "export", 0)
+    exported = await session.client.indexer.export_collection(name, to, shown.more)
+    document = {"exported": exported, "file": str(to), "bytes": shown.done}
+    session.answer(
+        document, f"{to}: {exported.item_count:,} items of {exported.collection}, revision {exported.revision}; {shown.done:,} bytes"
+    )
+
+
+@command(collections, "import", "lookalike collections import photos.tar --collection photos-again")
+async def import_(
+    session: Session,
+    archive: Annotated[Path, typer.Argument(metavar="FILE", help="Archive that `export` wrote.", show_default=False)],
+    collection: Annotated[str, typer.Option("--collection", help="Name of the new collection.", show_default=False)],
+) -> None:
+    """Make a new collection of an archive. Searches compare every vector until it is built."""
+    shown = _Bytes(session, "import", archive.stat().st_size if archive.is_file() else 0)
+    collection_id = resource_name("collections", collection).removeprefix("collections/")
+    found = await session.client.indexer.import_collection(archive, collection_id, sent=shown.more)
+    session.answer({"collection": found}, f"{found.name}: {found.item_count:,} items, not yet indexed")
+
+
+class _Bytes:
+    """Shows how many bytes have passed."""
+
+    def __init__(self, session: Session, stage: str, total: int) -> None:
+        self.done = 0
+        self._session, self._stage, self._total = session, stage, total
+
+    def more(self, count: int) -> None:
+        self.done += count
+        self._session.observer.progress(self._stage, self.done, self._total, "bytes")

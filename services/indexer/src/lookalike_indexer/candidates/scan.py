@@ -26,6 +26,7 @@ class ScanCandidates:
         """Open what `write_scans` wrote into `folder` for vectors of `dim` dimensions; raises ValueError for files of another shape."""
         vectors, projection = scan_files(reduced_dim)
         self.reduced_dim = reduced_dim
+        self._dim = dim
         self._projection = np.load(folder / projection)
         if self._projection.shape != (1 + reduced_dim, dim):
             raise ValueError(f"the projection {folder / projection} is of shape {self._projection.shape}")
@@ -49,7 +50,7 @@ class ScanCandidates:
         return Proposal(rows, 0, "scan")
 
     def effort(self, queries: int, k: int, dead: NDArray[np.bool_], search_k: int | None = None) -> int:  # noqa: ARG002
-        return len(dead) * self.reduced_dim // (self._projection.shape[1]) + max(self._depth, 2 * k)
+        return len(dead) * self.reduced_dim // self._dim + max(self._depth, 2 * k)
 
     def ordered(self, queries: NDArray[np.float32], effort: Effort) -> list[NDArray[np.int64]]:
         rows: list[NDArray[np.int64]] = []

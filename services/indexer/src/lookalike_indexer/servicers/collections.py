@@ -8,20 +8,26 @@ from typing import Any
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from lookalike_indexer.catalog import Catalog
 from lookalike_indexer.collections import Collections
 from lookalike_indexer.lifecycle import Lifecycle
-from lookalike_indexer.records import Alias, Dba, Engine, now
-from lookalike_indexer.servicers.translate import ENGINES, collection_id, collection_message, collection_name, dba_of, space_of
+from lookalike_indexer.records import Alias, Dba, Engine
+from lookalike_indexer.servicers.translate import (
+    ENGINES,
+    collection_id,
+    collection_message,
+    collection_name,
+    dba_of,
+    expire_time_of,
+    space_of,
+)
 from lookalike_protos.indexer.v1 import collections_pb2, collections_pb2_grpc
 from lookalike_runtime.errors import invalid_field
 from lookalike_runtime.paging import decode_token, encode_token, page_size
 from lookalike_runtime.resource_names import check_id, parse_name
 
 DEFAULT_RECALL_TARGET = 0.95
-_LATEST_SECOND = 253_402_300_799
 _ENGINES_BY_NUMBER: dict[collections_pb2.Engine.ValueType, Engine] = {
     collections_pb2.ENGINE_UNSPECIFIED: "annoy",
     **{number: name for name, number in ENGINES.items()},
@@ -44,7 +50,7 @@ class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
             _engine(asked.engine),
             dba_of("collection.dba", asked.dba) if asked.HasField("dba") else Dba(),
             _recall_target(asked.recall_target),
-            _expire_time(asked.expire_time) if asked.HasField("expire_time") else None,
+            expire_time_of("collection.expire_time", asked.expire_time) if asked.HasField("expire_time") else None,
         )
         return collection_message(summary)
 
@@ -102,11 +108,3 @@ def _recall_target(target: float) -> float:
     if not 0 <= target <= 1:
         raise invalid_field("collection.recall_target", f"{target} is out of range: over 0 to 1, or 0 for {DEFAULT_RECALL_TARGET}")
     return target or DEFAULT_RECALL_TARGET
-
-
-def _expire_time(moment: Timestamp) -> int:
-    if not 0 <= moment.seconds <= _LATEST_SECOND or not 0 <= moment.nanos < 1_000_000_000:
-        raise invalid_field("collection.expire_time", f"{moment.seconds} s and {moment.nanos} ns are no time from 1970 to 9999")
-    if moment.ToMicroseconds() <= now():
-        raise invalid_field("collection.expire_time", f"{moment.ToJsonString()} has passed: send a time to come, or none")
-    return moment.ToMicroseconds()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lookalike_indexer.collection import require_space
 from lookalike_indexer.collections import Summary
-from lookalike_indexer.records import Build, BuildReport, Dba, EffortPoint, Engine, Event, Failure, PlanEntry, Progress, Source, Space
+from lookalike_indexer.records import Build, BuildReport, Dba, EffortPoint, Engine, Event, Failure, PlanEntry, Progress, Source, Space, now
 from lookalike_protos.indexer.v1 import builds_pb2, collections_pb2
 from lookalike_protos.packing import PackingError, unpack_vectors
 from lookalike_protos.types.v1 import dba_pb2, operations_pb2, space_pb2, vectors_pb2
@@ -23,6 +23,7 @@ FINGERPRINT = re.compile(r"ls1:[0-9a-f]{64}")
 MAX_NAME_BYTES = 63
 MAX_DIM = 16_384
 MAX_DBA_K = 100
+LATEST_SECOND = 253_402_300_799
 
 WEIGHTS = {
     "equal": dba_pb2.DBA_WEIGHTS_EQUAL,
@@ -56,6 +57,15 @@ def timestamp(microseconds: int) -> Timestamp:
     message = Timestamp()
     message.FromMicroseconds(microseconds)
     return message
+
+
+def expire_time_of(field: str, moment: Timestamp) -> int:
+    """Return a time to come; raises InvalidArgument naming `field`."""
+    if not 0 <= moment.seconds <= LATEST_SECOND or not 0 <= moment.nanos < 1_000_000_000:
+        raise invalid_field(field, f"{moment.seconds} s and {moment.nanos} ns are no time from 1970 to 9999")
+    if moment.ToMicroseconds() <= now():
+        raise invalid_field(field, f"{moment.ToJsonString()} has passed: send a time to come, or none")
+    return moment.ToMicroseconds()
 
 
 def in_range(field: str, value: int, least: int, most: int) -> int:
