@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := libs/images libs/retrieval libs/runtime libs/model services/trainer services/embedder services/indexer
-SOURCES := $(addsuffix /src,$(PACKAGES)) clients/python/src protos/src protos/setup.py libs/model/golden examples tests
+SOURCES := $(addsuffix /src,$(PACKAGES)) clients/python/src protos/src protos/setup.py libs/model/golden benchmarks examples tests
 PROTOS := $(shell find protos -name '*.proto' -o -name 'setup.py' -path 'protos/*' -o -path 'protos/src/*.py')
 PROJECTS := $(addsuffix /pyproject.toml,$(PACKAGES) clients/python)
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -70,6 +70,10 @@ protos-check: build/googleapis ## Lint the contracts and compare them with the l
 .PHONY: protos-release
 protos-release: build/googleapis ## Keep the present contracts as those of a release
 	$(BIN)/buf build protos --exclude-source-info --output protos/released.binpb
+
+.PHONY: faults-indexer
+faults-indexer: setup ## Kill, fill and damage the indexer, and hold it to what it acknowledged (about 20 minutes)
+	$(BIN)/python -m benchmarks.faults --out out/faults-indexer
 
 .PHONY: clean
 clean: ## Remove what was built, but for .venv

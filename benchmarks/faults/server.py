@@ -1,0 +1,159 @@
+"""A real indexer process that may be killed, and the calls that the fault runs make of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import grpc
+import numpy as np
+from google.protobuf.field_mask_pb2 import FieldMask
+from numpy.typing import NDArray
+
+from lookalike_protos.indexer.v1 import (
+    builds_pb2,
+    builds_pb2_grpc,
+    collections_pb2,
+    collections_pb2_grpc,
+    items_pb2,
+    items_pb2_grpc,
+    search_pb2,
+    search_pb2_grpc,
+)
+from lookalike_protos.packing import pack_vectors, unpack_vectors
+from lookalike_protos.types.v1 import dba_pb2, space_pb2
+
+DIM = 32
+NAME = "collections/things"
+SPACE = space_pb2.Space(fingerprint="ls1:" + "f" * 64, model="faults", version=1, profile="plain", dim=DIM, metric=space_pb2.METRIC_COSINE)
+_START_SECONDS = 60.0
+
+
+class Value(NamedTuple):
+    """What an item is worth to the ledger."""
+
+    label: str
+    vector: bytes
+
+
+class Server:
+    """One server process on a data folder."""
+
+    def __init__(self, data: Path, **settings: str) -> None:
+        """Start it, and wait until it listens; raises RuntimeError with the end of its log if it ends instead."""
+        announcement, log = data.parent / f"{uuid.uuid4().hex}.json", data.parent / "indexer.log"
+        flags = [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", value)]
+        command = [sys.executable, "-m", "lookalike_indexer", "--data", str(data), "--port", "0", "--announce", str(announcement), *flags]
+        self.data = data
+        with log.open("ab") as stderr:
+            self.process = subprocess.Popen(command, stderr=stderr, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        address = _announced(announcement, self.process, log)
+        size = 16 << 20
+        self.channel = grpc.insecure_channel(address, [("grpc.max_receive_message_length", size), ("grpc.max_send_message_length", size)])
+        self.collections = collections_pb2_grpc.CollectionServiceStub(self.channel)
+        self.items = items_pb2_grpc.ItemServiceStub(self.channel)
+        self.searches = search_pb2_grpc.SearchServiceStub(self.channel)
+        self.builds = builds_pb2_grpc.BuildServiceStub(self.channel)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.channel.close()
+
+    def stop(self) -> int:
+        """End it politely; returns its exit status."""
+        self.channel.close()
+        self.process.terminate()
+        return self.process.wait(60)
+
+    def create(self) -> None:
+        collection = collections_pb2.Collection(space=SPACE, recall_target=0.5)
+        self.collections.CreateCollection(collections_pb2.CreateCollectionRequest(collection_id="things", collection=collection))
+
+    def collection(self) -> collections_pb2.Collection:
+        return self.collections.GetCollection(collections_pb2.GetCollectionRequest(name=NAME))
+
+    def folder(self) -> Path:
+        """Return where the collection's files lie."""
+        return self.data / "indexer" / "collections" / self.collection().uid
+
+    def upsert(self, values: Mapping[str, Value], payload_bytes: int = 0) -> items_pb2.UpsertItemsResponse:
+        """Write items in one chunk; returns once they are acknowledged."""
+        (answer,) = self.items.UpsertItems(iter([items_pb2.UpsertItemsRequest(collection=NAME), _chunk(values, payload_bytes)]))
+        return answer
+
+    def delete(self, ids: Sequence[str]) -> items_pb2.DeleteItemsResponse:
+        return self.items.DeleteItems(items_pb2.DeleteItemsRequest(collection=NAME, ids=ids))
+
+    def label(self, ids: Sequence[str], label: str) -> items_pb2.UpdateItemsResponse:
+        """Change the labels of items alone."""
+        changes = [items_pb2.ItemChange(item=items_pb2.Item(id=each, label=label), update_mask=FieldMask(paths=["label"])) for each in ids]
+        return self.items.UpdateItems(items_pb2.UpdateItemsRequest(collection=NAME, changes=changes))
+
+    def found(self, queries: NDArray[np.float32], k: int, *, exact: bool = False) -> list[list[str]]:
+        """Return the ids of the hits of each query."""
+        request = search_pb2.SearchRequest(collection=NAME, queries=pack_vectors(queries, SPACE), k=k)
+        if exact:
+            request.exact = True
+        answer = self.searches.Search(request)
+        return [[answer.items[place].id for place in hits.item_indices] for hits in answer.hits]
+
+    def stored(self) -> dict[str, Value]:
+        """Return every item that is there."""
+        request = items_pb2.ListItemsRequest(collection=NAME, page_size=1_000, view=items_pb2.ITEM_VIEW_VECTOR)
+        items: dict[str, Value] = {}
+        while True:
+            page = self.items.ListItems(request)
+            if page.items:
+                vectors = unpack_vectors(page.vectors)
+                items |= {item.id: Value(item.label, vector.tobytes()) for item, vector in zip(page.items, vectors, strict=True)}
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return items
+
+    def begin_build(self, trees: int, dba: int = 0) -> builds_pb2.Build:
+        """Queue a build with Annoy, however few items there are, and `dba` neighbours."""
+        build_spec = builds_pb2.BuildSpec(force_engine=True, trees=trees, dba=dba_pb2.DbaSpec(k=dba))
+        return self.builds.CreateBuild(builds_pb2.CreateBuildRequest(collection=NAME, spec=build_spec, request_id=uuid.uuid4().hex))
+
+    def build(self, trees: int, dba: int = 0) -> builds_pb2.Build:
+        """Make a build and wait for its end."""
+        begun = self.begin_build(trees, dba)
+        for _ in self.watch(begun.name):
+            pass
+        return self.builds.GetBuild(builds_pb2.GetBuildRequest(name=begun.name))
+
+    def watch(self, name: str) -> Iterator[str]:
+        """Yield the stage of each event of a build until it ends."""
+        for event in self.builds.WatchBuild(builds_pb2.WatchBuildRequest(name=name)):
+            yield event.progress.stage
+
+
+def _chunk(values: Mapping[str, Value], payload_bytes: int) -> items_pb2.UpsertItemsRequest:
+    vectors = np.frombuffer(b"".join(value.vector for value in values.values()), "<f4").reshape(-1, DIM)
+    items = [items_pb2.Item(id=each, label=value.label) for each, value in values.items()]
+    for item in items:
+        if payload_bytes:
+            item.payload["filler"] = "x" * payload_bytes
+    return items_pb2.UpsertItemsRequest(chunk=items_pb2.UpsertChunk(items=items, vectors=pack_vectors(vectors, SPACE)))
+
+
+def _announced(announcement: Path, process: subprocess.Popen[bytes], log: Path) -> str:
+    deadline = time.monotonic() + _START_SECONDS
+    while not announcement.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise RuntimeError(f"the indexer did not start; its log ends with:\n{log.read_text(encoding='utf-8')[-2_000:]}")
+        time.sleep(0.02)
+    address: str = json.loads(announcement.read_text(encoding="utf-8"))["address"]
+    announcement.unlink()
+    return address
