@@ -69,8 +69,8 @@ def report(out: Path, document: dict[str, Any]) -> None:
     if faults:
         sections.insert(0, Section("Broken promises", [Table([""], [[each] for each in faults])]))
     lead = (
-        "A real server process is killed with SIGKILL in the middle of upserts, deletions, changes of labels, searches and builds; then a new "
-        "one on the same files is held against what the first had acknowledged. A write under way may have happened or not, but whole."
+        "A real server process is killed with SIGKILL in the middle of upserts, deletions, changes of labels, searches and builds; then a "
+        "new one on the same files is held against what the first had acknowledged. A write under way may have happened or not, but whole."
     )
     title = "A promise was broken" if faults else "Nothing acknowledged was lost"
     write_report(out, title, lead, document, _figures(document, faults), sections)
