@@ -1,40 +1,24 @@
-"""A real indexer process that may be killed, and the calls that the fault runs make of it."""
+"""The calls that the fault runs make of an indexer."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import grpc
 import numpy as np
 from google.protobuf.field_mask_pb2 import FieldMask
 from numpy.typing import NDArray
 
-from lookalike_protos.indexer.v1 import (
-    builds_pb2,
-    builds_pb2_grpc,
-    collections_pb2,
-    collections_pb2_grpc,
-    items_pb2,
-    items_pb2_grpc,
-    search_pb2,
-    search_pb2_grpc,
-)
+from benchmarks.process import IndexerProcess
+from lookalike_protos.indexer.v1 import builds_pb2, collections_pb2, items_pb2, search_pb2
 from lookalike_protos.packing import pack_vectors, unpack_vectors
 from lookalike_protos.types.v1 import dba_pb2, space_pb2
 
 DIM = 32
 NAME = "collections/things"
 SPACE = space_pb2.Space(fingerprint="ls1:" + "f" * 64, model="faults", version=1, profile="plain", dim=DIM, metric=space_pb2.METRIC_COSINE)
-_START_SECONDS = 60.0
 
 
 class Value(NamedTuple):
@@ -44,36 +28,8 @@ class Value(NamedTuple):
     vector: bytes
 
 
-class Server:
-    """One server process on a data folder."""
-
-    def __init__(self, data: Path, **settings: str) -> None:
-        """Start it, and wait until it listens; raises RuntimeError with the end of its log if it ends instead."""
-        announcement, log = data.parent / f"{uuid.uuid4().hex}.json", data.parent / "indexer.log"
-        flags = [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", value)]
-        command = [sys.executable, "-m", "lookalike_indexer", "--data", str(data), "--port", "0", "--announce", str(announcement), *flags]
-        self.data = data
-        with log.open("ab") as stderr:
-            self.process = subprocess.Popen(command, stderr=stderr, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        address = _announced(announcement, self.process, log)
-        size = 16 << 20
-        self.channel = grpc.insecure_channel(address, [("grpc.max_receive_message_length", size), ("grpc.max_send_message_length", size)])
-        self.collections = collections_pb2_grpc.CollectionServiceStub(self.channel)
-        self.items = items_pb2_grpc.ItemServiceStub(self.channel)
-        self.searches = search_pb2_grpc.SearchServiceStub(self.channel)
-        self.builds = builds_pb2_grpc.BuildServiceStub(self.channel)
-
-    def kill(self) -> None:
-        """kill -9."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-        self.channel.close()
-
-    def stop(self) -> int:
-        """End it politely; returns its exit status."""
-        self.channel.close()
-        self.process.terminate()
-        return self.process.wait(60)
+class Server(IndexerProcess):
+    """One server with one collection."""
 
     def create(self) -> None:
         collection = collections_pb2.Collection(space=SPACE, recall_target=0.5)
@@ -145,15 +101,3 @@ def _chunk(values: Mapping[str, Value], payload_bytes: int) -> items_pb2.UpsertI
         if payload_bytes:
             item.payload["filler"] = "x" * payload_bytes
     return items_pb2.UpsertItemsRequest(chunk=items_pb2.UpsertChunk(items=items, vectors=pack_vectors(vectors, SPACE)))
-
-
-def _announced(announcement: Path, process: subprocess.Popen[bytes], log: Path) -> str:
-    deadline = time.monotonic() + _START_SECONDS
-    while not announcement.exists():
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            raise RuntimeError(f"the indexer did not start; its log ends with:\n{log.read_text(encoding='utf-8')[-2_000:]}")
-        time.sleep(0.02)
-    address: str = json.loads(announcement.read_text(encoding="utf-8"))["address"]
-    announcement.unlink()
-    return address
