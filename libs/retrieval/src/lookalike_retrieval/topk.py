@@ -18,7 +18,7 @@ from lookalike_retrieval.normalise import VectorError, check_matrix
 _TILE = (512, 4096)
 _NOISE = np.float32(1e-6)  # more than twice the error of a float32 inner product of unit rows
 _SPARE = 16  # rows kept beyond the k-th, to see ties at the k-th place
-_PAIRS = 1024  # pairs of rows scored again at once
+_PAIRS = 32  # references scored again at once: they stay in the processor's cache
 _DOUBLE_TILE = 1024  # references compared at once in float64
 _MAX_REFERENCES = 2**32 - 1
 
@@ -131,11 +131,17 @@ class Settling(NamedTuple):
         """Replace, in place, scores that lie within the noise of a neighbour in the ranking."""
         near = np.zeros((len(scores), scores.shape[1] + 1), np.bool_)
         near[:, 1:-1] = scores[:, :-1] - scores[:, 1:] <= _NOISE
-        query, place = np.nonzero(near[:, :-1] | near[:, 1:])
-        for first in range(0, len(query), _PAIRS):
-            q, p = query[first : first + _PAIRS], place[first : first + _PAIRS]
-            left, right = self.queries[q].astype(np.float64), self.references[rows[q, p]].astype(np.float64)
-            scores[q, p] = np.einsum("ij,ij->i", left, right)
+        queries, places = np.nonzero(near[:, :-1] | near[:, 1:])
+        ends = np.searchsorted(queries, np.arange(len(scores)), side="right")
+        for query, begin in enumerate([0, *ends[:-1]]):
+            for first in range(begin, ends[query], _PAIRS):
+                chosen = places[first : min(first + _PAIRS, ends[query])]
+                scores[query, chosen] = self._precisely(query, rows[query, chosen])
+
+    def _precisely(self, query: int, rows: NDArray[np.uint32]) -> NDArray[np.float64]:
+        """Scores of a query with some rows, each by itself, so that equal rows get equal scores."""
+        precise: NDArray[np.float64] = np.vecdot(self.references[rows].astype(np.float64), self.queries[query].astype(np.float64))
+        return precise
 
     def _compare_all(self, chosen: NDArray[np.bool_], width: int) -> TopK:
         """Rank all references of some queries in float64."""
