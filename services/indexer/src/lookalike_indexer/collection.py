@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lookalike_indexer.admission import Offer, Refusal, judge
 from lookalike_indexer.builds.manifest import DamagedBuild
+from lookalike_indexer.candidates import NOTHING_ASKED, Asked
 from lookalike_indexer.filters import Filter
 from lookalike_indexer.records import Collection, Space
 from lookalike_indexer.search import Found, Hits, search
@@ -103,7 +104,7 @@ class OpenCollection:
         columns: Columns,
         *,
         exact: bool = False,
-        search_k: int | None = None,
+        asked: Asked = NOTHING_ASKED,
         min_revision: int = 0,
         item_filter: Filter | None = None,
     ) -> Answer:
@@ -114,7 +115,7 @@ class OpenCollection:
         for _ in range(_ATTEMPTS):
             view = self.view if item_filter is None else self._restricted(item_filter)
             require_revision(view.revision, min_revision)
-            found = search(view, queries, k, exact=exact, search_k=search_k)
+            found = search(view, queries, k, exact=exact, asked=asked)
             _, items = self.store.get({each for hits in found.hits for each in hits.ids}, columns)
             unchanged = {each: item for each, item in items.items() if item.revision <= view.revision}
             hits = [_only(each, unchanged) for each in found.hits]

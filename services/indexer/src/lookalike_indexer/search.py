@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike_indexer.candidates import Proposal
+from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Proposal
 from lookalike_indexer.candidates.exact import rows_of
 from lookalike_indexer.records import Source
 from lookalike_indexer.view import Fresh, View
@@ -54,22 +54,22 @@ def unit_queries(raw: NDArray[np.float32]) -> NDArray[np.float32]:
         raise InvalidArgument(reason, f"query {error.row}: {error.reason}", metadata={"query": str(error.row)}) from None
 
 
-def search(view: View, queries: NDArray[np.float32], k: int, *, exact: bool = False, search_k: int | None = None) -> Found:
+def search(view: View, queries: NDArray[np.float32], k: int, *, exact: bool = False, asked: Asked = NOTHING_ASKED) -> Found:
     """Find the `k` nearest items of each of the unit `queries` [q, dim]."""
-    built = _built(view, queries, k, exact, search_k)
+    built = _built(view, queries, k, exact, asked)
     fresh = _fresh(view.fresh, queries, k)
     hits = [_ranked(view, query, rows, slots, k) for query, rows, slots in zip(queries, built.rows, fresh, strict=True)]
     return Found(hits, built.source, built.search_k)
 
 
-def _built(view: View, queries: NDArray[np.float32], k: int, exact: bool, search_k: int | None) -> Proposal:
+def _built(view: View, queries: NDArray[np.float32], k: int, exact: bool, asked: Asked) -> Proposal:
     if view.build is None:
         return Proposal([np.empty(0, np.int64)] * len(queries), 0)
     alive = len(view.dead) - int(view.dead.sum())
     # Where a filter leaves fewer rows than the source would look at, it is cheaper to compare them all.
-    few = view.restricted and alive <= view.build.candidates.effort(len(queries), k, view.dead, search_k)
+    few = view.restricted and alive <= view.build.candidates.effort(len(queries), k, view.dead, asked)
     source = view.build.exact if exact or few else view.build.candidates
-    proposal = source.propose(queries, k, view.dead, search_k)
+    proposal = source.propose(queries, k, view.dead, asked)
     # A source that finds fewer than there are would hide items: those queries are answered exactly. A filter may besides have left rows
     # far from a query only, where the source saw no more than the edge of them: that shows in less than twice what is asked for.
     wanted = min(_MARGIN * k if view.restricted else k, alive)

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from lookalike_indexer.candidates import NOTHING_ASKED, Asked
 from lookalike_indexer.collection import Answer, OpenCollection
 from lookalike_indexer.collections import Collections
 from lookalike_indexer.rank import Part, RankedRows, ReferenceIds, Start, Task, Turn, rank
@@ -67,14 +68,14 @@ def _search(collections: Collections, name: str, columns: Columns, request: sear
     collection = collections.get(name)
     raw = vectors_of("queries", request.queries, collection.space, f"collection {collection.name!r}")
     in_range("queries", len(raw), 1, MAX_QUERIES)
-    exact, search_k = _effort(request)
+    exact, asked = _effort(request)
     queries = unit_queries(raw)
     answer = collection.search(
         queries,
         request.k,
         columns,
         exact=exact,
-        search_k=search_k,
+        asked=asked,
         min_revision=request.min_revision,
         item_filter=filter_in(request),
     )
@@ -83,14 +84,18 @@ def _search(collections: Collections, name: str, columns: Columns, request: sear
     return response
 
 
-def _effort(request: search_pb2.SearchRequest) -> tuple[bool, int | None]:
-    """Return whether to search exactly, and the nodes to look at, None for what the build chose."""
+def _effort(request: search_pb2.SearchRequest) -> tuple[bool, Asked]:
+    """Return whether to search exactly, and what else is asked for."""
     which = request.WhichOneof("effort")
     if which == "search_k":
-        return False, in_range("search_k", request.search_k, 1, MAX_SEARCH_K)
+        return False, Asked(search_k=in_range("search_k", request.search_k, 1, MAX_SEARCH_K))
+    if which == "recall":
+        if not 0 < request.recall < 1:
+            raise invalid_field("recall", f"{request.recall:g} is out of range: over 0 to below 1; `exact` finds all")
+        return False, Asked(recall=request.recall)
     if which == "exact" and not request.exact:
         raise invalid_field("exact", "it must be true if set: leave it out for the effort that the build chose")
-    return which == "exact", None
+    return which == "exact", NOTHING_ASKED
 
 
 def _search_message(collection: OpenCollection, answer: Answer, columns: Columns) -> search_pb2.SearchResponse:
