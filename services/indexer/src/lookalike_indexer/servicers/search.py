@@ -13,9 +13,10 @@ import grpc
 from lookalike_indexer.candidates import NOTHING_ASKED, Asked
 from lookalike_indexer.collection import Answer, OpenCollection
 from lookalike_indexer.collections import Collections
+from lookalike_indexer.queries import unit_queries
 from lookalike_indexer.rank import Part, RankedRows, ReferenceIds, Start, Task, Turn, rank
 from lookalike_indexer.records import Dba
-from lookalike_indexer.search import Hits, unit_queries
+from lookalike_indexer.search import Hits
 from lookalike_indexer.servicers.filter_messages import filter_in
 from lookalike_indexer.servicers.item_messages import batch_message, columns_of, item_message, require_room
 from lookalike_indexer.servicers.translate import (
