@@ -266,15 +266,12 @@ def test_groups_by_an_engine_are_whole_and_their_source_is_told(annoy: Kept) -> 
     assert len(answer.found.hits[0].ids) == 2
 
 
-Writing = Callable[[], object]
-
-
 @pytest.mark.parametrize("options", [Options(), Options(group_by_label=True), Options(expansion=Expansion(3))])
 @pytest.mark.parametrize("by_items", [True, False])
 def test_a_search_is_of_one_revision_whoever_writes_meanwhile(
     collection: OpenCollection, monkeypatch: pytest.MonkeyPatch, options: Options, by_items: bool
 ) -> None:
-    """Every read of the store is followed by a write that changes what was read."""
+    """Every read of the store lies between two writes that change what is read."""
     written = 0
 
     def write() -> None:
@@ -287,14 +284,16 @@ def test_a_search_is_of_one_revision_whoever_writes_meanwhile(
     for name in ("get", "labels", "group_count", "all_labels"):
         read = getattr(collection.store, name)
 
-        def then_write(*arguments: Any, read: Callable[..., Any] = read) -> Any:
-            answer = read(*arguments)
+        def between_writes(*arguments: Any, read: Callable[..., Any] = read) -> Any:
             # The last look keeps writers out, as a lock that is held shows.
-            if not collection._lock.locked():
-                write()
+            if collection._lock.locked():
+                return read(*arguments)
+            write()
+            answer = read(*arguments)
+            write()
             return answer
 
-        monkeypatch.setattr(collection.store, name, then_write)
+        monkeypatch.setattr(collection.store, name, between_writes)
     pictures = Pictures(None, ("a",)) if by_items else Pictures(np.ones((1, 8), np.float32))
     answer = collection.search(pictures, 10, Columns(), options=options)
     assert sorted(answer.found.hits[0].ids) == (["b", "c"] if by_items else ["a", "b", "c"])
