@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike_indexer.candidates import Effort
+from lookalike_indexer.candidates import Asked, Effort
 from lookalike_indexer.candidates.annoy import AnnoyCandidates, write_trees
 from lookalike_indexer.candidates.exact import ExactCandidates, rows_of
 from lookalike_retrieval import normalise
@@ -67,7 +67,7 @@ def test_annoy_looks_deeper_for_many_hits_but_as_told_if_told(tmp_path: Path) ->
     dead = np.zeros(400, np.bool_)
     many = source.propose(units(1), 100, dead)
     assert (len(many.rows[0]), many.search_k) == (200, 4000)
-    assert source.propose(units(1), 100, dead, 50).search_k == 50
+    assert source.propose(units(1), 100, dead, Asked(50)).search_k == 50
 
 
 def test_vectors_that_cannot_be_reduced_are_indexed_as_they_are(tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lookalike_indexer.admission import Offer
-from lookalike_indexer.candidates import Proposal
+from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Proposal
 from lookalike_indexer.candidates.exact import ExactCandidates
 from lookalike_indexer.collection import OpenCollection
 from lookalike_indexer.filters import AllOf, AnyOf, Bound, Exists, Filter, Not, OneOf, Prefix, Range
-from lookalike_indexer.search import search, unit_queries
+from lookalike_indexer.queries import unit_queries
+from lookalike_indexer.search import search
 from lookalike_indexer.served_build import ServedBuild
 from lookalike_indexer.store import Columns, NewItem, Store
 from lookalike_indexer.view import Fresh, View
@@ -141,10 +142,10 @@ class LastRows:
     def __init__(self, count: int, total: int) -> None:
         self._rows = np.arange(total - count, total)
 
-    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], search_k: int | None = None) -> Proposal:
-        return Proposal([self._rows[~dead[self._rows]]] * len(queries), 1)
+    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> Proposal:
+        return Proposal([self._rows[~dead[self._rows]]] * len(queries), 1, "annoy")
 
-    def effort(self, k: int, dead: NDArray[np.bool_], search_k: int | None = None) -> int:
+    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> int:
         return 1
 
 

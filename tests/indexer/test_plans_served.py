@@ -14,7 +14,7 @@ from lookalike_indexer.builds import contest
 from lookalike_indexer.builds.job import Job
 from lookalike_indexer.builds.planning import Option
 from lookalike_indexer.builds.stages import run_build
-from lookalike_indexer.candidates import Proposal
+from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Candidates, Proposal
 from lookalike_indexer.candidates.exact import ExactCandidates
 from lookalike_indexer.candidates.planned import PlannedCandidates
 from lookalike_indexer.collection import ITEMS_FILE, OpenCollection, create_folder
@@ -148,27 +148,30 @@ class Noting:
     def __init__(self) -> None:
         self.asked: list[int | None] = []
 
-    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], search_k: int | None = None) -> Proposal:
-        self.asked.append(search_k)
+    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> Proposal:
+        self.asked.append(asked.search_k)
         return Proposal([], 0)
+
+    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> int:
+        raise NotImplementedError
 
 
 def test_search_k_asks_for_annoy_where_the_plan_has_it_and_is_without_meaning_elsewhere() -> None:
     vectors = clustered()
     query, dead = np.asarray(vectors[:1]), np.zeros(COUNT, np.bool_)
     annoy, scan = Noting(), Noting()
-    entries = [
+    entries: list[tuple[PlanEntry, Candidates]] = [
         (PlanEntry(k=1, batch=False, source="annoy", milliseconds=1), annoy),
         (PlanEntry(k=10, batch=False, source="scan", milliseconds=1), scan),
     ]
     planned = PlannedCandidates(entries, ExactCandidates(vectors))
     planned.propose(query, 10, dead)
     assert (annoy.asked, scan.asked) == ([], [None])
-    planned.propose(query, 10, dead, 77)
+    planned.propose(query, 10, dead, Asked(77))
     assert (annoy.asked, scan.asked) == ([77], [None])
     without = PlannedCandidates(entries[1:], ExactCandidates(vectors))
-    without.propose(query, 10, dead, 77)
-    assert scan.asked == [None, None]
+    without.propose(query, 10, dead, Asked(77))
+    assert scan.asked == [None, 77]
     # What no entry is for is exact.
     assert without.propose(query, 11, dead).source == "exact"
 
@@ -179,4 +182,18 @@ def test_a_forced_engine_answers_every_search_and_takes_its_search_k(build: Buil
     view = view_of(open_build(folder, 1, SPACE))
     for k in (1, 10, 100, 1000):
         assert search(view, np.asarray(clustered()[:1]), k).source == "annoy"
-    assert search(view, np.asarray(clustered()[:1]), 10, search_k=77).search_k == 77
+    assert search(view, np.asarray(clustered()[:1]), 10, asked=Asked(77)).search_k == 77
+
+
+def test_a_recall_is_answered_by_what_was_measured_to_reach_it_else_exactly() -> None:
+    vectors = clustered()
+    query, dead = np.asarray(vectors[:1]), np.zeros(COUNT, np.bool_)
+    scan = Noting()
+    planned = PlannedCandidates(
+        [(PlanEntry(k=10, batch=False, source="scan", recall_low=0.93, milliseconds=1), scan)], ExactCandidates(vectors)
+    )
+    planned.propose(query, 10, dead, Asked(recall=0.93))
+    assert len(scan.asked) == 1
+    assert planned.propose(query, 10, dead, Asked(recall=0.94)).source == "exact"
+    assert planned.effort(1, 10, dead, Asked(recall=0.94)) == COUNT
+    assert len(scan.asked) == 1

@@ -25,17 +25,31 @@ class Effort(NamedTuple):
     depth: int
 
 
+class Asked(NamedTuple):
+    """What a search asks for beside the source's own effort: nodes that Annoy looks at, or a recall over 0 to below 1.
+
+    `left_out` of the best `k` rows, at most, are left out afterwards: exact search gives so many more.
+    """
+
+    search_k: int | None = None
+    recall: float | None = None
+    left_out: int = 0
+
+
+NOTHING_ASKED = Asked()
+
+
 class Candidates(Protocol):
     """One source. Its rows are those of the vectors that it was made of."""
 
-    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], search_k: int | None = None) -> Proposal:
+    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> Proposal:
         """Propose rows for unit `queries` [q, d] so that the best `k` of them are likely the nearest; `dead` [n] rows are left out.
 
-        `search_k` asks for another effort than the source's own, where it has one.
+        `asked` is followed by sources that can; a recall is known to the plan alone.
         """
         ...
 
-    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], search_k: int | None = None) -> int:
+    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> int:
         """Return how many rows or nodes `propose` with so many queries and the same arguments looks at for each, as full vectors cost."""
         ...
 

@@ -14,7 +14,7 @@ import numpy as np
 from annoy import AnnoyIndex
 from numpy.typing import NDArray
 
-from lookalike_indexer.candidates import Effort, Proposal
+from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal
 from lookalike_indexer.candidates.reduction import project, reduce_rows, save_projection
 
 METRIC: Final = "angular"
@@ -40,12 +40,12 @@ class AnnoyCandidates:
         other._effort = effort
         return other
 
-    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], search_k: int | None = None) -> Proposal:
-        effort = self._scaled(k, dead, search_k)
+    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> Proposal:
+        effort = self._scaled(k, dead, asked.search_k)
         return Proposal([rows[~dead[rows]] for rows in self.ordered(queries, effort)], effort.search_k, "annoy")
 
-    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], search_k: int | None = None) -> int:  # noqa: ARG002
-        return self._scaled(k, dead, search_k).search_k
+    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> int:  # noqa: ARG002
+        return self._scaled(k, dead, asked.search_k).search_k
 
     def ordered(self, queries: NDArray[np.float32], effort: Effort) -> list[NDArray[np.int64]]:
         # The angular metric asks for no unit length.
@@ -54,7 +54,7 @@ class AnnoyCandidates:
 
     def _scaled(self, k: int, dead: NDArray[np.bool_], search_k: int | None) -> Effort:
         """Return the chosen effort, raised for many hits and for the share of rows that are dead."""
-        alive = max(1, len(dead) - int(dead.sum()))
+        alive = max(1, len(dead) - int(np.count_nonzero(dead)))
         depth = min(len(dead), math.ceil(max(self._effort.depth, 2 * k) * len(dead) / alive))
         return Effort(search_k or math.ceil(self._effort.search_k * max(1.0, depth / self._effort.depth)), depth)
 

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike_indexer.candidates import Candidates, Effort, Proposal, ReducedCandidates
+from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Candidates, Effort, Proposal, ReducedCandidates
 from lookalike_indexer.candidates.annoy import AnnoyCandidates
 from lookalike_indexer.candidates.exact import ExactCandidates
 from lookalike_indexer.candidates.scan import ScanCandidates
@@ -34,21 +34,20 @@ class PlannedCandidates:
         self._plan = plan
         self._exact = exact
 
-    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], search_k: int | None = None) -> Proposal:
-        asked = self._annoy(len(queries), k) if search_k is not None else None
-        if asked:
-            return asked.propose(queries, k, dead, search_k)
-        return self._planned(len(queries), k).propose(queries, k, dead)
+    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> Proposal:
+        return self._chosen(len(queries), k, asked).propose(queries, k, dead, asked)
 
-    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], search_k: int | None = None) -> int:
-        asked = self._annoy(queries, k) if search_k is not None else None
-        if asked:
-            return asked.effort(queries, k, dead, search_k)
-        return self._planned(queries, k).effort(queries, k, dead)
+    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> int:
+        return self._chosen(queries, k, asked).effort(queries, k, dead, asked)
 
-    def _planned(self, queries: int, k: int) -> Candidates:
+    def _chosen(self, queries: int, k: int, asked: Asked) -> Candidates:
+        annoy = self._annoy(queries, k) if asked.search_k is not None else None
+        if annoy:
+            return annoy
         entry = _entry(self._plan, k, queries >= BATCH_FROM)
-        return entry[1] if entry else self._exact
+        if entry is None or (asked.recall is not None and entry[0].recall_low < asked.recall):
+            return self._exact
+        return entry[1]
 
     def _annoy(self, queries: int, k: int) -> Candidates | None:
         """Return Annoy as the plan has it: by the other entries if there is none for such searches."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike_indexer.candidates import Effort, Proposal
+from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal
 from lookalike_indexer.candidates.reduction import project, reduce_rows, save_projection
 from lookalike_retrieval import Projection, VectorError
 
@@ -38,8 +38,8 @@ class ScanCandidates:
         other._depth = effort.depth
         return other
 
-    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], search_k: int | None = None) -> Proposal:  # noqa: ARG002
-        depth = min(max(self._depth, 2 * k), len(dead) - int(dead.sum()))
+    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> Proposal:  # noqa: ARG002
+        depth = min(max(self._depth, 2 * k), len(dead) - int(np.count_nonzero(dead)))
         rows: list[NDArray[np.int64]] = []
         if depth == 0:
             return Proposal([np.empty(0, np.int64)] * len(queries), 0, "scan")
@@ -49,7 +49,7 @@ class ScanCandidates:
             rows += list(_best(scores, depth))
         return Proposal(rows, 0, "scan")
 
-    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], search_k: int | None = None) -> int:  # noqa: ARG002
+    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> int:  # noqa: ARG002
         return len(dead) * self.reduced_dim // self._dim + max(self._depth, 2 * k)
 
     def ordered(self, queries: NDArray[np.float32], effort: Effort) -> list[NDArray[np.int64]]:
