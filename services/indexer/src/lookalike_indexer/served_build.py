@@ -39,7 +39,7 @@ def open_build(folder: Path, number: int, space: Space) -> ServedBuild:
         raise DamagedBuild(f"{folder / IDS_FILE} holds {len(ids)} ids instead of {report.item_count}")
     exact = ExactCandidates(vectors)
     try:
-        candidates = open_plan(folder, space.dim, report.plan, exact)
+        candidates = open_plan(folder, space.dim, report.plan, exact, report.measured)
     except (OSError, ValueError) as error:
         raise DamagedBuild(f"{folder}: {error}") from error
     return ServedBuild(number, report.revision, ids, {each: row for row, each in enumerate(ids)}, vectors, candidates, exact)
