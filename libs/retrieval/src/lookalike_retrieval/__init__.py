@@ -1,7 +1,8 @@
-"""Exact top-k, database-side augmentation, PCA, ranking metrics and class bootstrap, on numpy alone."""
+"""Exact top-k, database-side augmentation, query expansion, PCA, ranking metrics and class bootstrap, on numpy alone."""
 
 from lookalike_retrieval.bootstrap import Interval, class_bootstrap, paired_class_bootstrap
 from lookalike_retrieval.dba import AugmentedBlock, Weights, augment, augment_against, augment_blocks, dba_weights
+from lookalike_retrieval.expansion import expand_query
 from lookalike_retrieval.metrics import Denominator, RankingScores, average_precision, evaluate_ranking
 from lookalike_retrieval.normalise import VectorError, normalise
 from lookalike_retrieval.pca import Projection, fit_pca
@@ -26,6 +27,7 @@ __all__ = [
     "evaluate_ranking",
     "exact_topk",
     "exact_topk_blocks",
+    "expand_query",
     "fit_pca",
     "normalise",
     "paired_class_bootstrap",
