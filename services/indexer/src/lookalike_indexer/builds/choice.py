@@ -18,6 +18,7 @@ from lookalike_indexer.records import Index, PlanEntry, Progress, Source
 # Two others at least: fewer cannot be told apart.
 _LEAST_INDEXED = 3
 
+
 @dataclass(frozen=True)
 class Choice:
     """Without a plan every search is exact."""

@@ -132,7 +132,6 @@ class Contest:
         """Measure the recall of one effort after another."""
         started = time.perf_counter()
         probes = self._probes[hits[-1]]
-        enough = self._target if self._forced else max(self._target, LEVELS[-1])
         most = next(self._of((hits[-1], False))).milliseconds
         met: set[int] = set()
         for search_k in (each for each in SEARCH_K[index.source] if each >= hits[-1] or each == 0):
@@ -140,10 +139,13 @@ class Contest:
             step = self._step(index, source, hits, search_k)
             yield from step
             now = time.perf_counter()
-            met |= {each.k for each in step if each.recall_low >= enough}
-            if met >= set(hits) or all(each.recall == 1.0 for each in step) or now - started > _MOST_SECONDS:
+            met |= {each.k for each in step if each.recall_low >= self._target}
+            done = met >= set(hits)
+            if all(each.recall_low >= LEVELS[-1] or each.recall == 1.0 for each in step if each.depth == DEPTHS[each.k][-1]):
                 break
-            if not self._forced and 1e3 * (now - step_started) / len(probes.rows) > most:
+            if now - started > (_MOST_SECONDS / 4 if done else _MOST_SECONDS):
+                break
+            if not self._forced and 1e3 * (now - step_started) / len(probes.rows) > (most / 4 if done else most):
                 break
 
     def _step(self, index: Index, source: ReducedCandidates, hits: Sequence[int], search_k: int) -> list[PlanEntry]:

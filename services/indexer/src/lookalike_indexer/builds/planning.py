@@ -13,7 +13,7 @@ from lookalike_indexer.records import EffortPoint, Index, PlanEntry, Source
 PLANNED_K: Final = (1, 10, 100, 1_000)
 CURVE_K: Final = 10
 # Recalls that a search may ask for: the cheapest ways to each are timed, beside those to the target.
-LEVELS: Final = (0.8, 0.9, 0.95, 0.99)
+LEVELS: Final = (0.8, 0.9, 0.99)
 
 
 class Plan(NamedTuple):
