@@ -156,6 +156,30 @@ class Store:
             (count,) = connection.execute(f"SELECT count(sequence) FROM item WHERE {where.sql}", where.values).fetchone()  # noqa: S608 - as above
             return _revision(connection), count
 
+    def labels(self, ids: Iterable[str]) -> dict[str, tuple[str, int]]:
+        """Return, by id, the label of those of the items that are there and the revision of their last write."""
+        wanted = iter(ids)
+        found: dict[str, tuple[str, int]] = {}
+        with self._database.reading() as connection:
+            while part := list(itertools.islice(wanted, _IDS_AT_ONCE)):
+                places = ",".join("?" * len(part))
+                rows = connection.execute(f"SELECT id, label, sequence FROM item WHERE id IN ({places})", part)  # noqa: S608 - values are bound
+                found |= {each: (label, sequence) for each, label, sequence in rows}
+        return found
+
+    def all_labels(self) -> tuple[int, list[tuple[str, str]]]:
+        """Return the revision, and the id and label of every item."""
+        with self._database.reading() as connection:
+            return _revision(connection), connection.execute("SELECT id, label FROM item").fetchall()
+
+    def group_count(self, item_filter: Filter | None) -> tuple[int, int]:
+        """Return the revision, and how many labels and items without one there are among those that meet a filter."""
+        where = condition(item_filter)
+        query = f"SELECT count(DISTINCT nullif(label, '')) + count(*) - count(nullif(label, '')) FROM item WHERE {where.sql}"  # noqa: S608 - as above
+        with self._database.reading() as connection:
+            (count,) = connection.execute(query, where.values).fetchone()
+            return _revision(connection), count
+
     def page(
         self, after: str | None, limit: int, columns: Columns, budget: int, item_filter: Filter | None = None
     ) -> tuple[int, list[StoredItem], bool]:
