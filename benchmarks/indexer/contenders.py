@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +15,6 @@ from annoy import AnnoyIndex
 from numpy.typing import NDArray
 
 from lookalike_indexer.candidates import NOTHING_ASKED, Asked
-from lookalike_indexer.records import PlanEntry
 from lookalike_indexer.search import search
 from lookalike_indexer.served_build import ServedBuild
 from lookalike_indexer.view import Fresh, View
@@ -24,6 +24,7 @@ Vectors = NDArray[np.float32]
 Rows = Sequence[NDArray[Any]]
 K = 10
 _SEED = 1
+_SETTINGS = {"source", "reduced_dim", "trees", "links", "search_k", "depth"}
 
 
 class Find(Protocol):
@@ -34,7 +35,10 @@ class Find(Protocol):
 
 @dataclass(frozen=True)
 class Contender:
-    """One method with its settings. `timed` is what is timed, `found` what recall is measured of: `k` rows, or all candidates if re-ranked."""
+    """One method with its settings. `timed` is what is timed, `found` what recall is measured of: `k` rows, or all that will be re-ranked.
+
+    `kinds` are false for single queries, true for batches.
+    """
 
     method: str
     settings: dict[str, Any]
@@ -49,7 +53,7 @@ def view_of(build: ServedBuild) -> View:
     return View(build.revision, build, np.zeros(len(build.ids), np.bool_), nothing)
 
 
-def ours(method: str, build: ServedBuild, plan: Sequence[PlanEntry], asked: Asked = NOTHING_ASKED) -> Iterator[Contender]:
+def ours(method: str, build: ServedBuild, asked: Asked = NOTHING_ASKED) -> Iterator[Contender]:
     """A build as it plans itself, or as it answers what asks for a recall: for single queries and batches apart, as plans are."""
     view = view_of(build)
     for batch, few in ((False, 1), (True, 32)):
@@ -59,9 +63,7 @@ def ours(method: str, build: ServedBuild, plan: Sequence[PlanEntry], asked: Aske
             return [rows for part in parts for rows in _full(build, view, part, asked, few)]
 
         entry = build.candidates.propose(np.resize(build.vectors[:1], (few, build.vectors.shape[1])), K, view.dead, asked).entry
-        settings = (
-            entry.model_dump(include={"source", "reduced_dim", "trees", "links", "search_k", "depth"}) if entry else {"source": "exact"}
-        )
+        settings = {"source": "exact"} if entry is None else entry.model_dump(include=_SETTINGS)
         settings |= {"asked_recall": asked.recall} if asked.recall else {}
         yield Contender(method, settings, lambda queries: search(view, queries, K, asked=asked), found, (batch,))
 
@@ -85,7 +87,7 @@ def raw_annoy(vectors: Vectors, out: Path, trees: int, search_ks: Sequence[int])
         def found(queries: Vectors, k: int, search_k: int = search_k) -> Rows:
             return [np.array(index.get_nns_by_vector(query, k, search_k)) for query in queries.tolist()]
 
-        yield Contender("annoy-full", {"trees": trees, "search_k": search_k}, lambda queries, f=found: f(queries, K), found)
+        yield Contender("annoy-full", {"trees": trees, "search_k": search_k}, partial(found, k=K), found)
 
 
 def hnswlib_full(vectors: Vectors, out: Path, links: int, considered: int, efs: Sequence[int]) -> Iterator[Contender]:
@@ -96,10 +98,11 @@ def hnswlib_full(vectors: Vectors, out: Path, links: int, considered: int, efs: 
 
         def found(queries: Vectors, k: int, ef: int = ef) -> Rows:
             index.set_ef(max(ef, k))
-            return index.knn_query(queries, k, num_threads=1)[0]
+            rows: NDArray[Any] = index.knn_query(queries, k, num_threads=1)[0]
+            return list(rows)
 
         settings = {"M": links, "ef_construction": considered, "ef": ef}
-        yield Contender("hnswlib-full", settings, lambda queries, f=found: f(queries, K), found)
+        yield Contender("hnswlib-full", settings, partial(found, k=K), found)
 
 
 def hnswlib_reduced(
@@ -118,7 +121,7 @@ def hnswlib_reduced(
             return [each[np.argsort(-(vectors[each] @ query))[:k]] for each, query in zip(rows, queries, strict=True)]
 
         settings = {"dims": dims, "M": links, "ef_construction": considered, "ef": ef, "depth": depth}
-        yield Contender("hnswlib-reduced", settings, lambda queries, f=found: f(queries, K), found)
+        yield Contender("hnswlib-reduced", settings, partial(found, k=K), found)
 
 
 def faiss_flat(vectors: Vectors, out: Path) -> Iterator[Contender]:
@@ -144,10 +147,11 @@ def _faiss(
         def found(queries: Vectors, k: int, ef: int | None = ef) -> Rows:
             if ef is not None:
                 index.hnsw.efSearch = ef
-            return index.search(queries, k)[1]
+            rows: NDArray[Any] = index.search(queries, k)[1]
+            return list(rows)
 
         own = {"ef": ef} if ef is not None else {}
-        yield Contender(method, settings | own, lambda queries, f=found: f(queries, K), found)
+        yield Contender(method, settings | own, partial(found, k=K), found)
 
 
 def _graph(vectors: Vectors, links: int, considered: int) -> Any:

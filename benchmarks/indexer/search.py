@@ -1,7 +1,7 @@
 """Search measured: recall at 10 against queries a second of our engines and of what others would take, on the same vectors in one run.
 
-Recall is that of held-out probes: items, which are not counted on either side, against exact search. Times are medians of what ten hits of a
-query take, one thread each; what is compared in the end takes turns, so that what else the machine does meets all of them.
+Probes are items that are not counted on either side; truth is exact search. Times are medians of what ten hits of a query take, one thread
+each; what is compared in the end takes turns, so that what else the machine does meets all of them.
 """
 
 from __future__ import annotations
@@ -130,9 +130,9 @@ def _measured(vectors: Vectors, out: Path, sweep: Sweep) -> dict[str, Any]:
 
 def _all(vectors: Vectors, out: Path, sweep: Sweep, built: Mapping[Engine, Built]) -> Iterator[Contender]:
     for engine, each in built.items():
-        yield from ours(f"lookalike-{engine}", each.build, each.report.plan)
+        yield from ours(f"lookalike-{engine}", each.build)
         for recall in sweep.recalls if engine != "exact" else ():
-            yield from ours(f"lookalike-{engine}-asked", each.build, each.report.plan, Asked(recall=recall))
+            yield from ours(f"lookalike-{engine}-asked", each.build, Asked(recall=recall))
     for trees in sweep.trees:
         yield from raw_annoy(vectors, out, trees, sweep.search_k)
     for links in sweep.links:
@@ -184,14 +184,12 @@ def around_target(points: Sequence[tuple[Contender, dict[str, Any]]]) -> list[tu
 def rate_at(recall: float, points: Sequence[tuple[float, float]]) -> float:
     """Return the queries a second at a recall: the best on a straight line, in the logarithm, between a point below it and one not."""
     above = [each for each in points if each[0] >= recall]
-    best = max(rate for _, rate in above)
+    rates = [rate for _, rate in above]
     for low_recall, low_rate in (each for each in points if each[0] < recall):
         for high_recall, high_rate in above:
             share = (recall - low_recall) / (high_recall - low_recall)
-            best = max(
-                best, math.exp((1 - share) * math.log(low_rate) + share * math.log(high_rate)) if low_rate > high_rate else high_rate
-            )
-    return best
+            rates.append(math.exp((1 - share) * math.log(low_rate) + share * math.log(high_rate)))
+    return max(rates)
 
 
 def _same_index(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -47,7 +47,7 @@ def drawn(items: int, dim: int = 2_048, *, per_class: int = 10, latent: int = 25
 
 
 def real(pictures: Path, items: int, cache: Path) -> Labelled:
-    """Embed the pictures `CLASS/FILE` anywhere below `pictures`, and augmentations of them until there are `items`, with efficientnet_lite0.
+    """Embed the pictures `CLASS/FILE` anywhere below `pictures`, and augmentations until there are `items`, with efficientnet_lite0.
 
     Kept in `cache` (npz), and read from there where that holds as many. Takes about ten minutes a 50,000 on one core.
 

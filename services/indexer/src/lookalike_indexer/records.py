@@ -86,7 +86,7 @@ class EffortPoint(Record):
 
 
 class Index(NamedTuple):
-    """What candidates are looked for in: a source, the dimensions that it sees (0 if exact), Annoy's trees, or hnswlib's links of an item."""
+    """Where candidates are looked for: a source, the dimensions that it sees (0 if exact), Annoy's trees, or hnswlib's links."""
 
     source: Source
     reduced_dim: int = 0

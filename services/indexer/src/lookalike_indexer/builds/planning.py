@@ -19,7 +19,8 @@ LEVELS: Final = (0.8, 0.9, 0.99)
 class Plan(NamedTuple):
     """`entries` are ordered by k, single queries first; `best` is what has the highest recall at 10 of any source but exact.
 
-    `curve` and `chosen` are the points of `annoy` for 10 hits of single queries, cheapest first, and the one to use, where Annoy has a part.
+    `curve` and `chosen` are the points of one Annoy for 10 hits of single queries, cheapest first, and the one to use; `annoy` is which,
+    where Annoy has a part.
     """
 
     entries: tuple[PlanEntry, ...] = ()
@@ -58,7 +59,7 @@ def make_plan(measured: Sequence[PlanEntry], target: float, *, forced: Source | 
 
 
 def worth_timing(tried: Sequence[PlanEntry], target: float) -> list[PlanEntry]:
-    """Return those efforts of one index for one number of hits that may be the cheapest to the target, or to a recall that may be asked for.
+    """Return those efforts of one index for one number of hits that may be the cheapest to the target, or to what a search asks for.
 
     That is those that meet it by the lower end of their interval without doing more than another that does; or the best if none does.
     """
@@ -77,7 +78,7 @@ def cheapest(measured: Iterable[PlanEntry], target: float, forced: Source | None
 
 
 def _shown(entries: Iterable[PlanEntry], at_ten: Iterable[PlanEntry]) -> Index | None:
-    """Return the Annoy whose curve is reported: that of the plan, for 10 hits of single queries if it can be, else that of the highest recall."""
+    """Return the Annoy whose curve is reported: that of the plan, for 10 hits of single queries if possible, else that of most recall."""
     used = sorted((each for each in entries if each.source == "annoy"), key=lambda each: (each.k != CURVE_K, each.batch, each.k))
     tried = [each for each in at_ten if each.source == "annoy"]
     best = max(tried, key=lambda each: each.recall_low, default=None)

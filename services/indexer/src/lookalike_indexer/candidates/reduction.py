@@ -26,7 +26,7 @@ class Reducer:
     @property
     def dim(self) -> int:
         """Dimensions of the vectors themselves."""
-        return self._components.shape[1]
+        return int(self._components.shape[1])
 
     def project(self, queries: NDArray[np.float32], dims: int) -> NDArray[np.float32]:
         """Return queries [q, d] in `dims` dimensions; not of unit length, which changes no query's order."""
