@@ -71,7 +71,8 @@ def ours(method: str, build: ServedBuild, asked: Asked = NOTHING_ASKED) -> Itera
 def _full(build: ServedBuild, view: View, part: Vectors, asked: Asked, few: int) -> Rows:
     # The last batch is filled up, so that it is one.
     filled = part.take(range(few), axis=0, mode="wrap")
-    return build.candidates.propose(filled, K, view.dead, asked).rows[: len(part)]
+    # One more where exactly ten are proposed: the probe itself.
+    return build.candidates.propose(filled, K, view.dead, asked._replace(left_out=1)).rows[: len(part)]
 
 
 def raw_annoy(vectors: Vectors, out: Path, trees: int, search_ks: Sequence[int]) -> Iterator[Contender]:

@@ -187,6 +187,7 @@ def _entry(index: Index, k: int, effort: Effort, recall: Recall) -> PlanEntry:
 
 
 def _view_of(snapshot: Snapshot, served: NDArray[np.float32]) -> View:
+    served = np.asarray(served)
     exact = ExactCandidates(served)
     build = ServedBuild(0, snapshot.revision, snapshot.ids, {}, served, exact, exact)
     nothing = Fresh([], np.empty((0, served.shape[1]), np.float32), np.zeros(0, np.bool_))
