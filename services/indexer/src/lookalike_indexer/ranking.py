@@ -52,9 +52,11 @@ def served_vectors(view: View, places: NDArray[np.int64], out: NDArray[np.float3
     out = np.empty((len(places), view.dim), np.float32) if out is None else out
     rows = len(view.dead)
     split = int(np.count_nonzero(places < rows))
+    # Every place is one: "clip" only spares a copy.
     if view.build is not None:
-        np.take(view.build.vectors, places[:split], axis=0, out=out[:split], mode="clip")
-    np.take(view.fresh.units, places[split:] - rows, axis=0, out=out[split:], mode="clip")
+        view.build.vectors.take(places[:split], axis=0, out=out[:split], mode="clip")
+    if split < len(places):
+        view.fresh.units.take(places[split:] - rows, axis=0, out=out[split:], mode="clip")
     return out
 
 
@@ -80,8 +82,8 @@ def _settled(vectors: NDArray[np.float32], pictures: NDArray[np.float32]) -> NDA
     # Scored in float64, each row by itself, equal vectors tie wherever they lie.
     wide = vectors.astype(np.float64)
     scores = [np.einsum("ij,j->i", wide, picture.astype(np.float64)) for picture in pictures]
-    best: NDArray[np.float32] = np.clip(np.max(scores, axis=0).astype(np.float32), -1, 1)
-    return best
+    best = scores[0] if len(scores) == 1 else np.max(scores, axis=0)
+    return np.minimum(np.maximum(best, -1.0), 1.0).astype(np.float32)
 
 
 def _sorted(view: View, places: NDArray[np.int64], scores: NDArray[np.float32]) -> Ranked:

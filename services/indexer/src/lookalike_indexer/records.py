@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from lookalike_retrieval.dba import DEFAULT_POWER, Weights
 
-Engine = Literal["annoy", "exact"]
-Source = Literal["annoy", "scan", "exact"]
+Engine = Literal["annoy", "exact", "hnsw"]
+Source = Literal["annoy", "scan", "exact", "hnsw"]
 State = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
 ENDED: frozenset[State] = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 
@@ -87,8 +87,20 @@ class EffortPoint(Record):
     milliseconds: float
 
 
+class Index(NamedTuple):
+    """Where candidates are looked for: a source, the dimensions that it sees (0 if exact), Annoy's trees, or hnswlib's links."""
+
+    source: Source
+    reduced_dim: int = 0
+    trees: int = 0
+    links: int = 0
+
+
 class PlanEntry(Record):
-    """What answers searches for up to `k` hits, single queries or batches: recall at min(k, n) as in EffortPoint, milliseconds a query."""
+    """What answers searches for up to `k` hits, single queries or batches: recall at min(k, n) as in EffortPoint, milliseconds a query.
+
+    In what was measured, milliseconds are 0 where it was not timed.
+    """
 
     k: int
     batch: bool
@@ -99,10 +111,19 @@ class PlanEntry(Record):
     recall: float = 1.0
     recall_low: float = 1.0
     milliseconds: float
+    trees: int = 0
+    links: int = 0
+
+    @property
+    def index(self) -> Index:
+        return Index(self.source, self.reduced_dim, self.trees, self.links)
 
 
 class BuildReport(Record):
-    """What a build came to. `curve` and `chosen` are Annoy's for 10 hits of single queries; `plan` is empty where nothing was measured."""
+    """What a build came to. `curve` and `chosen` are Annoy's for 10 hits of single queries; `plan` is empty where nothing was measured.
+
+    `measured` holds every option of every source, those of the plan among them.
+    """
 
     engine: Engine
     reason: str
@@ -114,6 +135,7 @@ class BuildReport(Record):
     curve: tuple[EffortPoint, ...] = ()
     chosen: EffortPoint | None = None
     plan: tuple[PlanEntry, ...] = ()
+    measured: tuple[PlanEntry, ...] = ()
     recall_target: float
     probe_count: int = 0
     size_bytes: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from lookalike_retrieval import exact_topk
 _SPARE = 16
 # Candidates a hit that a source must find among the items that a filter leaves.
 _MARGIN = 2
+_NO_ROWS = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,14 @@ def rank(view: View, queries: Queries, k: int, *, exact: bool = False, asked: As
     """
     built = _built(view, queries, k, exact, asked)
     fresh = _fresh(view.fresh, queries, k)
-    places = [np.concatenate([rows, slots + len(view.dead)]) for rows, slots in zip(built.rows, fresh, strict=True)]
+    places = [_joined(rows, slots, len(view.dead)) for rows, slots in zip(built.rows, fresh, strict=True)]
     each = [(query, _together(places[span])) for query, span in zip(queries.each, queries.spans, strict=True)]
     bench = Bench(view, max((len(found) for _, found in each), default=0))
     return Ranking([bench.ranked(query.pictures, found, k) for query, found in each], built.source, built.search_k)
+
+
+def _joined(rows: NDArray[np.int64], slots: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    return np.concatenate([rows, slots + count]) if len(slots) else rows
 
 
 def _together(places: list[NDArray[np.int64]]) -> NDArray[np.int64]:
@@ -92,8 +97,9 @@ def _built(view: View, queries: Queries, k: int, exact: bool, asked: Asked) -> P
     # Where a filter leaves fewer rows than the source would look at, it is cheaper to compare them all.
     few = view.restricted and alive <= build.candidates.effort(len(units), k, view.dead, asked)
     source = build.exact if exact or few else build.candidates
-    left_out = [_rows_of(view, query.without) for query in queries.one_by_one.each]
-    asked = asked._replace(left_out=max(map(len, left_out), default=0))
+    left_out = _left_out(view, queries)
+    if queries.without:
+        asked = asked._replace(left_out=max(map(len, left_out), default=0))
     proposal = source.propose(units, k, view.dead, asked)
     rows = [_less(rows, out) for rows, out in zip(proposal.rows, left_out, strict=True)]
     # A source that finds fewer than there are would hide items: those queries are answered exactly. A filter may besides have left rows
@@ -104,6 +110,13 @@ def _built(view: View, queries: Queries, k: int, exact: bool, asked: Asked) -> P
         for place, found in zip(short, build.exact.propose(units[short], k, view.dead, asked).rows, strict=True):
             rows[place] = _less(found, left_out[place])
     return proposal._replace(rows=rows)
+
+
+def _left_out(view: View, queries: Queries) -> Sequence[NDArray[np.int64]]:
+    """Return the rows that each picture's query leaves out."""
+    if not queries.without:
+        return [_NO_ROWS] * len(queries.units)
+    return [_rows_of(view, query.without) for query in queries.one_by_one.each]
 
 
 def _rows_of(view: View, ids: Collection[str]) -> NDArray[np.int64]:
@@ -121,7 +134,7 @@ def _fresh(fresh: Fresh, queries: Queries, k: int) -> list[NDArray[np.int64]]:
     """Return slots for each picture."""
     units = queries.units
     if len(fresh.live) == 0:
-        return [fresh.live] * len(units)
+        return [_NO_ROWS] * len(units)
     each = list(queries.one_by_one.each)
     k += max((len(query.without) for query in each), default=0)
     top = exact_topk(units, rows_of(fresh.units, fresh.live), k + _SPARE)

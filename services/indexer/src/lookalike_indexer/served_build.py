@@ -34,12 +34,13 @@ def open_build(folder: Path, number: int, space: Space) -> ServedBuild:
     manifest = read_manifest(folder, space)
     report = manifest.report
     ids = json.loads((folder / IDS_FILE).read_text(encoding="utf-8"))
-    vectors = np.memmap(folder / VECTORS_FILE, "<f4", "r", shape=(report.item_count, space.dim))
+    # As a plain array: numpy is slower with its subclass for mapped files.
+    vectors = np.asarray(np.memmap(folder / VECTORS_FILE, "<f4", "r", shape=(report.item_count, space.dim)))
     if len(ids) != report.item_count:
         raise DamagedBuild(f"{folder / IDS_FILE} holds {len(ids)} ids instead of {report.item_count}")
     exact = ExactCandidates(vectors)
     try:
-        candidates = open_plan(folder, space.dim, report.plan, exact)
+        candidates = open_plan(folder, space.dim, report.plan, exact, report.measured)
     except (OSError, ValueError) as error:
         raise DamagedBuild(f"{folder}: {error}") from error
     return ServedBuild(number, report.revision, ids, {each: row for row, each in enumerate(ids)}, vectors, candidates, exact)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 from lookalike_indexer.build_log import BuildLog, not_kept
-from lookalike_indexer.builds.job import DEFAULT_REDUCED_DIM, DEFAULT_TREES, Job
+from lookalike_indexer.builds.job import Job
 from lookalike_indexer.builds.manifest import DamagedBuild
 from lookalike_indexer.collection import ITEMS_FILE, OpenCollection
 from lookalike_indexer.database import refusing_when_full
@@ -25,8 +25,8 @@ def prepare(collection: OpenCollection, record: Collection, build: Build, exact_
         space=record.space,
         engine=record.engine,
         dba=build.spec.dba or record.dba,
-        trees=build.spec.trees or DEFAULT_TREES,
-        reduced_dim=min(build.spec.reduced_dim or DEFAULT_REDUCED_DIM, record.space.dim),
+        trees=build.spec.trees,
+        reduced_dim=min(build.spec.reduced_dim, record.space.dim),
         force_engine=build.spec.force_engine,
         recall_target=record.recall_target,
         exact_below=exact_below,

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from lookalike_indexer.records import BuildReport, Dba, Engine, Failure, Progress, Record, Space
 
-DEFAULT_TREES = 100
-DEFAULT_REDUCED_DIM = 64
-
 
 class Job(Record):
-    """A build of the items in `database`, written into the folder `folder`, which is there and empty."""
+    """A build of the items in `database`, written into the folder `folder`, which is there and empty.
+
+    `trees` and `reduced_dim` are 0 where several are tried.
+    """
 
     database: Path
     folder: Path

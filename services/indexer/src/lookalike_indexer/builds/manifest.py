@@ -13,8 +13,8 @@ from lookalike_indexer.records import BuildReport, Record, Space
 MANIFEST_FILE = "manifest.json"
 VECTORS_FILE = "vectors.f32"
 IDS_FILE = "ids.json"
-# 2: with a plan.
-_FORMAT = 2
+# 3: one projection for all sources, and what was measured.
+_FORMAT = 3
 
 
 class DamagedBuild(Exception):

@@ -77,18 +77,24 @@ def recalls(
     return [[Recall(float(mean), wilson_low(float(mean), len(probes.rows))) for mean in share.mean(axis=0)] for share in shares]
 
 
-def milliseconds(view: View, source: Candidates, probes: Probes, k: int, batch: bool) -> float:
-    """Return the median milliseconds a query of searching `view` by `source`: the search itself, as it will be served."""
+def median_milliseconds(
+    view: View, sources: Sequence[Candidates], probes: Probes, k: int, batch: bool, runs: int | None = None
+) -> list[float]:
+    """Return the median milliseconds a query of searching `view` by each of `sources`: the search itself, as it will be served.
+
+    They take turns, so that what else the machine does meets all of them; each turn has other queries than the last.
+    """
     assert view.build is not None
-    view = replace(view, build=replace(view.build, candidates=source))
+    views = [replace(view, build=replace(view.build, candidates=source)) for source in sources]
     size = BATCH if batch else 1
-    times = []
-    for step in range(1 + (_TIMED_BATCHES if batch else _TIMED_SINGLES)):
+    times: list[list[float]] = [[] for _ in views]
+    for step in range(1 + (runs or (_TIMED_BATCHES if batch else _TIMED_SINGLES))):
         queries = probes.queries.take(range(step * size, (step + 1) * size), axis=0, mode="wrap")
-        started = time.perf_counter()
-        search(view, queries, k)
-        times.append(time.perf_counter() - started)
-    return float(np.median(times[1:])) * 1e3 / size
+        for mine, each in zip(times, views, strict=True):
+            started = time.perf_counter()
+            search(each, queries, k)
+            mine.append(time.perf_counter() - started)
+    return [float(np.median(mine[1:])) * 1e3 / size for mine in times]
 
 
 def wilson_low(share: float, trials: int) -> float:

@@ -5,105 +5,94 @@ As a database chooses between an index and a sequential scan.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
-from lookalike_indexer.builds.measure import Recall
-from lookalike_indexer.candidates import Effort
-from lookalike_indexer.records import EffortPoint, PlanEntry, Source
+from lookalike_indexer.records import EffortPoint, Index, PlanEntry, Source
 
 PLANNED_K: Final = (1, 10, 100, 1_000)
 CURVE_K: Final = 10
-
-
-class Option(NamedTuple):
-    """One way to answer searches for `k` hits, and its recall at min(k, n)."""
-
-    k: int
-    source: Source
-    reduced_dim: int
-    effort: Effort
-    recall: Recall
-
-
-class Timer(Protocol):
-    """Milliseconds a query of an option, for single queries or batches."""
-
-    def __call__(self, option: Option, batch: bool) -> float: ...
+# Recalls that a search may ask for: the cheapest ways to each are timed, beside those to the target.
+LEVELS: Final = (0.8, 0.9, 0.99)
 
 
 class Plan(NamedTuple):
-    """`entries` are ordered by k, single queries first; `best` is the highest recall at 10 of any source but exact.
+    """`entries` are ordered by k, single queries first; `best` is what has the highest recall at 10 of any source but exact.
 
-    `curve` and `chosen` are Annoy's points for 10 hits of single queries, cheapest first, and the one to use, where Annoy has a part.
+    `curve` and `chosen` are the points of one Annoy for 10 hits of single queries, cheapest first, and the one to use; `annoy` is which,
+    where Annoy has a part.
     """
 
-    entries: tuple[PlanEntry, ...]
-    curve: tuple[EffortPoint, ...]
-    chosen: EffortPoint | None
-    best: Recall | None
-    probe_count: int
+    entries: tuple[PlanEntry, ...] = ()
+    measured: tuple[PlanEntry, ...] = ()
+    curve: tuple[EffortPoint, ...] = ()
+    chosen: EffortPoint | None = None
+    annoy: Index | None = None
+    best: PlanEntry | None = None
+    probe_count: int = 0
 
     @property
-    def sources(self) -> set[tuple[Source, int]]:
-        """What the plan needs: sources with the dimensions that they see."""
-        return {(entry.source, entry.reduced_dim) for entry in self.entries}
+    def indexes(self) -> set[Index]:
+        """What the plan needs files of."""
+        return {entry.index for entry in self.entries if entry.source != "exact"}
+
+    def uses(self, source: Source) -> bool:
+        return any(entry.source == source for entry in self.entries)
 
 
-def exact_option(k: int) -> Option:
-    """Return what needs no index: all are found."""
-    return Option(k, "exact", 0, Effort(0, 0), Recall(1.0, 1.0))
+def make_plan(measured: Sequence[PlanEntry], target: float, *, forced: Source | None, probe_count: int) -> Plan:
+    """Choose among what was `measured`, each for one number of hits and for single queries or batches; what was not timed is not chosen.
 
-
-def make_plan(options: Sequence[Option], target: float, timer: Timer, *, forced: bool, probe_count: int) -> Plan:
-    """Choose among `options`, and exact search, for each number of hits; with `forced` among those of Annoy alone, met target or not."""
-    entries = tuple(
-        entry
-        for k in PLANNED_K
-        for batch in (False, True)
-        if (entry := _cheapest([each for each in options if each.k == k], target, timer, batch, forced))
-    )
-    tried = [each for each in options if (each.source, each.k) == ("annoy", CURVE_K)]
-    curve = sorted((_point(_entry(each, timer, batch=False)) for each in tried), key=lambda point: point.milliseconds)
+    With `forced` among those of one source alone: its best where all miss the target.
+    """
+    slots = ([each for each in measured if (each.k, each.batch) == (k, batch)] for k in PLANNED_K for batch in (False, True))
+    entries = tuple(entry for slot in slots if (entry := cheapest(slot, target, forced)))
+    at_ten = [each for each in measured if each.k == CURVE_K and not each.batch]
+    annoy = _shown(entries, at_ten)
+    tried = [each for each in at_ten if each.source == "annoy" and each.index == annoy and each.milliseconds > 0]
     has_part = any(entry.source == "annoy" for entry in entries)
-    best = _cheapest(tried, target, timer, batch=False, forced=True) if has_part and (forced or _meeting(tried, target)) else None
-    highest = max((each.recall for each in options if each.k == CURVE_K), key=lambda recall: recall.low, default=None)
-    return Plan(entries, tuple(curve), _point(best) if best else None, highest, probe_count)
+    best = cheapest(tried, target, "annoy") if has_part else None
+    chosen = best if best and (forced or best.recall_low >= target) else None
+    highest = max((each for each in at_ten if each.source != "exact"), key=lambda each: each.recall_low, default=None)
+    curve = tuple(_point(each) for each in sorted(tried, key=lambda each: each.milliseconds))
+    return Plan(entries, tuple(measured), curve, _point(chosen) if chosen else None, annoy if has_part else None, highest, probe_count)
 
 
-def _cheapest(options: Sequence[Option], target: float, timer: Timer, batch: bool, forced: bool) -> PlanEntry | None:
-    if forced:
-        options = [each for each in options if each.source == "annoy"]
-        highest = max((each.recall.low for each in options), default=0.0)
-        worthy = _meeting(options, min(target, highest))
-    else:
-        worthy = [*_meeting(options, target), exact_option(options[0].k)]
-    return min((_entry(each, timer, batch) for each in worthy), key=lambda entry: entry.milliseconds, default=None)
+def worth_timing(tried: Sequence[PlanEntry], target: float) -> list[PlanEntry]:
+    """Return those efforts of one index for one number of hits that may be the cheapest to the target, or to what a search asks for.
+
+    That is those that meet it by the lower end of their interval without doing more than another that does; or the best if none does.
+    """
+    highest = max((each.recall_low for each in tried), default=0.0)
+    worthy = {id(each): each for level in (*LEVELS, target) if level <= highest for each in _meeting(tried, level)}
+    worthy |= {id(each): each for each in _meeting(tried, min(target, highest))}
+    return list(worthy.values())
 
 
-def _meeting(options: Sequence[Option], target: float) -> list[Option]:
-    """Return those that meet the target by the lower end of their interval, without those that only do more than another of them."""
-    met = [each for each in options if each.recall.low >= target]
+def cheapest(measured: Iterable[PlanEntry], target: float, forced: Source | None) -> PlanEntry | None:
+    """Return what was timed to be the cheapest of those that meet the target; with `forced`, of one source, its best if none meets it."""
+    timed = [each for each in measured if each.milliseconds > 0 and forced in (None, each.source)]
+    highest = max((each.recall_low for each in timed), default=0.0)
+    least = min(target, highest) if forced else target
+    return min((each for each in timed if each.recall_low >= least), key=lambda each: each.milliseconds, default=None)
+
+
+def _shown(entries: Iterable[PlanEntry], at_ten: Iterable[PlanEntry]) -> Index | None:
+    """Return the Annoy whose curve is reported: that of the plan, for 10 hits of single queries if possible, else that of most recall."""
+    used = sorted((each for each in entries if each.source == "annoy"), key=lambda each: (each.k != CURVE_K, each.batch, each.k))
+    tried = [each for each in at_ten if each.source == "annoy"]
+    best = max(tried, key=lambda each: each.recall_low, default=None)
+    return used[0].index if used else best.index if best else None
+
+
+def _meeting(tried: Sequence[PlanEntry], target: float) -> list[PlanEntry]:
+    met = [each for each in tried if each.recall_low >= target]
     return [each for each in met if not any(_does_less(other, each) for other in met)]
 
 
-def _does_less(one: Option, other: Option) -> bool:
-    same = (one.source, one.reduced_dim) == (other.source, other.reduced_dim)
-    return same and one.effort != other.effort and one.effort.search_k <= other.effort.search_k and one.effort.depth <= other.effort.depth
-
-
-def _entry(option: Option, timer: Timer, batch: bool) -> PlanEntry:
-    return PlanEntry(
-        k=option.k,
-        batch=batch,
-        source=option.source,
-        reduced_dim=option.reduced_dim,
-        search_k=option.effort.search_k,
-        depth=option.effort.depth,
-        recall=option.recall.mean,
-        recall_low=option.recall.low,
-        milliseconds=timer(option, batch),
-    )
+def _does_less(one: PlanEntry, other: PlanEntry) -> bool:
+    efforts = (one.search_k, one.depth), (other.search_k, other.depth)
+    return efforts[0] != efforts[1] and one.search_k <= other.search_k and one.depth <= other.depth
 
 
 def _point(entry: PlanEntry) -> EffortPoint:

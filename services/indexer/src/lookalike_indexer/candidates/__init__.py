@@ -7,15 +7,19 @@ from typing import NamedTuple, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike_indexer.records import Source
+from lookalike_indexer.records import PlanEntry, Source
 
 
 class Proposal(NamedTuple):
-    """Rows for each query, int64, none of them dead. `search_k` is the nodes looked at, 0 by any source but Annoy."""
+    """Rows for each query, int64, none of them dead. `search_k` is the nodes looked at, 0 by any source but Annoy.
+
+    `entry` is what was followed, of the build's plan or of what it measured; None if nothing was.
+    """
 
     rows: list[NDArray[np.int64]]
     search_k: int
     source: Source = "exact"
+    entry: PlanEntry | None = None
 
 
 class Effort(NamedTuple):
@@ -55,9 +59,7 @@ class Candidates(Protocol):
 
 
 class ReducedCandidates(Candidates, Protocol):
-    """A source over vectors of `reduced_dim` dimensions, which can be asked for more or less."""
-
-    reduced_dim: int
+    """A source over reduced vectors, or full ones, which can be asked for more or less."""
 
     def at(self, effort: Effort) -> Self:
         """Return this source with another effort, over the same files."""
@@ -66,3 +68,9 @@ class ReducedCandidates(Candidates, Protocol):
     def ordered(self, queries: NDArray[np.float32], effort: Effort) -> list[NDArray[np.int64]]:
         """Return the candidates of each of `queries` [q, d], best first: those of a lesser depth are the first of a greater's."""
         ...
+
+
+def depth_among(depth: int, k: int, dead: NDArray[np.bool_]) -> int:
+    """Return how many candidates to look for, raised for many hits and for the share of rows that are dead."""
+    alive = max(1, len(dead) - int(np.count_nonzero(dead)))
+    return min(len(dead), -(-max(depth, 2 * k) * len(dead) // alive))

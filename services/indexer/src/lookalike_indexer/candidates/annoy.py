@@ -14,25 +14,25 @@ import numpy as np
 from annoy import AnnoyIndex
 from numpy.typing import NDArray
 
-from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal
-from lookalike_indexer.candidates.reduction import project, reduce_rows, save_projection
+from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal, depth_among
+from lookalike_indexer.candidates.reduction import Reducer
+from lookalike_indexer.records import Index
 
 METRIC: Final = "angular"
-TREES_FILE = "trees.ann"
-PROJECTION_FILE = "projection.npy"
 _SEED = 20180801
 
 
 class AnnoyCandidates:
     """The trees of one build, opened with the effort that the build chose."""
 
-    def __init__(self, folder: Path, dim: int, effort: Effort) -> None:
-        """Open what `write_trees` wrote into `folder` for vectors of `dim` dimensions; files must have been verified before."""
-        projection = folder / PROJECTION_FILE
-        self._projection = np.load(projection) if projection.exists() else None
-        self.reduced_dim = dim if self._projection is None else len(self._projection) - 1
-        self._trees = AnnoyIndex(self.reduced_dim, METRIC)
-        self._trees.load(str(folder / TREES_FILE))
+    def __init__(self, path: Path, index: Index, reducer: Reducer | None, count: int, effort: Effort = Effort(0, 1)) -> None:  # noqa: B008
+        """Open what `write_trees` wrote of `count` rows, which must have been verified before; raises ValueError for another number."""
+        self._reducer = reducer
+        self._dims = index.reduced_dim
+        self._trees = AnnoyIndex(self._dims, METRIC)
+        self._trees.load(str(path))
+        if (self._trees.get_n_items(), self._trees.get_n_trees()) != (count, index.trees):
+            raise ValueError(f"{path} holds {self._trees.get_n_trees()} trees of {self._trees.get_n_items()} rows")
         self._effort = effort
 
     def at(self, effort: Effort) -> AnnoyCandidates:
@@ -49,29 +49,19 @@ class AnnoyCandidates:
 
     def ordered(self, queries: NDArray[np.float32], effort: Effort) -> list[NDArray[np.int64]]:
         # The angular metric asks for no unit length.
-        reduced = queries if self._projection is None else project(queries, self._projection)
-        return [np.array(self._trees.get_nns_by_vector(query.tolist(), effort.depth, effort.search_k), np.int64) for query in reduced]
+        reduced = queries if self._reducer is None else self._reducer.project(queries, self._dims)
+        return [np.array(self._trees.get_nns_by_vector(query, effort.depth, effort.search_k), np.int64) for query in reduced.tolist()]
 
     def _scaled(self, k: int, dead: NDArray[np.bool_], search_k: int | None) -> Effort:
-        """Return the chosen effort, raised for many hits and for the share of rows that are dead."""
-        alive = max(1, len(dead) - int(np.count_nonzero(dead)))
-        depth = min(len(dead), math.ceil(max(self._effort.depth, 2 * k) * len(dead) / alive))
+        depth = depth_among(self._effort.depth, k, dead)
         return Effort(search_k or math.ceil(self._effort.search_k * max(1.0, depth / self._effort.depth)), depth)
 
 
-def write_trees(vectors: NDArray[np.float32], folder: Path, *, trees: int, reduced_dim: int) -> None:
-    """Reduce unit `vectors` [n, d] and write trees over them into `folder`; the same call gives the same bytes.
-
-    Vectors stay as they are where there is nothing to reduce: too few dimensions or rows, or all rows alike.
-    """
-    reduction = reduce_rows(vectors, reduced_dim)
-    reduced = vectors
-    if reduction:
-        projection, reduced = reduction
-        save_projection(folder / PROJECTION_FILE, projection)
-    index = AnnoyIndex(reduced.shape[1], METRIC)
-    index.set_seed(_SEED)
-    for row, vector in enumerate(reduced):
-        index.add_item(row, vector.tolist())
-    index.build(trees, n_jobs=1)
-    index.save(str(folder / TREES_FILE))
+def write_trees(rows: NDArray[np.float32], path: Path, index: Index) -> None:
+    """Write `index.trees` trees over `rows` [n, reduced_dim]; the same call gives the same bytes."""
+    trees = AnnoyIndex(index.reduced_dim, METRIC)
+    trees.set_seed(_SEED)
+    for row, vector in enumerate(rows):
+        trees.add_item(row, vector.tolist())
+    trees.build(index.trees, n_jobs=1)
+    trees.save(str(path))

@@ -17,6 +17,7 @@ class ExactCandidates:
     def __init__(self, vectors: NDArray[np.float32]) -> None:
         """`vectors` are unit rows [n, d], memory-mapped or not."""
         self._vectors = vectors
+        self.count = len(vectors)
 
     def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> Proposal:
         live = np.flatnonzero(~dead)

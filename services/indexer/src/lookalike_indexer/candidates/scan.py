@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal
-from lookalike_indexer.candidates.reduction import project, reduce_rows, save_projection
-from lookalike_retrieval import Projection, VectorError
+from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal, depth_among
+from lookalike_indexer.candidates.reduction import Reducer
+from lookalike_indexer.records import Index
 
 # Scores held at once: 32 MiB.
 _TILE_SCORES = 8 << 20
@@ -22,15 +23,13 @@ _NEVER = np.float32(-2)
 class ScanCandidates:
     """The best `depth` rows by the cosine of reduced vectors. Dead rows are left out before, so that none takes a live one's place."""
 
-    def __init__(self, folder: Path, dim: int, effort: Effort, reduced_dim: int) -> None:
-        """Open what `write_scans` wrote into `folder` for vectors of `dim` dimensions; raises ValueError for files of another shape."""
-        vectors, projection = scan_files(reduced_dim)
-        self.reduced_dim = reduced_dim
-        self._dim = dim
-        self._projection = np.load(folder / projection)
-        if self._projection.shape != (1 + reduced_dim, dim):
-            raise ValueError(f"the projection {folder / projection} is of shape {self._projection.shape}")
-        self._reduced = np.asarray(np.memmap(folder / vectors, "<f4", "r")).reshape(-1, reduced_dim)
+    def __init__(self, path: Path, index: Index, reducer: Reducer | None, count: int, effort: Effort = Effort(0, 1)) -> None:  # noqa: B008
+        """Open what `write_scan` wrote of `count` rows; raises ValueError for a file of another shape."""
+        if reducer is None:
+            raise ValueError(f"the projection for {path} is missing")
+        self._reducer = reducer
+        self._dims = index.reduced_dim
+        self._reduced = np.asarray(np.memmap(path, "<f4", "r")).reshape(count, self._dims)
         self._depth = effort.depth
 
     def at(self, effort: Effort) -> ScanCandidates:
@@ -39,62 +38,55 @@ class ScanCandidates:
         return other
 
     def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> Proposal:  # noqa: ARG002
-        depth = min(max(self._depth, 2 * k), len(dead) - int(np.count_nonzero(dead)))
-        rows: list[NDArray[np.int64]] = []
+        gone = np.flatnonzero(dead)
+        depth = min(max(self._depth, 2 * k), len(dead) - len(gone))
         if depth == 0:
             return Proposal([np.empty(0, np.int64)] * len(queries), 0, "scan")
+        rows: list[NDArray[np.int64]] = []
         for scores in self._scores(queries):
-            if dead.any():
-                scores[:, dead] = _NEVER
-            rows += list(_best(scores, depth))
+            scores[:, gone] = _NEVER
+            rows += best(scores, depth)
         return Proposal(rows, 0, "scan")
 
     def effort(self, queries: int, k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> int:  # noqa: ARG002
-        return len(dead) * self.reduced_dim // self._dim + max(self._depth, 2 * k)
+        return len(dead) * self._dims // self._reducer.dim + depth_among(self._depth, k, dead)
 
     def ordered(self, queries: NDArray[np.float32], effort: Effort) -> list[NDArray[np.int64]]:
         rows: list[NDArray[np.int64]] = []
         for scores in self._scores(queries):
-            best = _best(scores, min(effort.depth, len(self._reduced)))
-            rows += [places[np.argsort(-row[places], kind="stable")] for row, places in zip(scores, best, strict=True)]
+            found = best(scores, min(effort.depth, len(self._reduced)))
+            rows += [places[np.argsort(-row[places], kind="stable")] for row, places in zip(scores, found, strict=True)]
         return rows
 
     def _scores(self, queries: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-        reduced = project(queries, self._projection)
+        reduced = self._reducer.project(queries, self._dims)
         step = max(1, _TILE_SCORES // len(self._reduced))
         for start in range(0, len(reduced), step):
             yield reduced[start : start + step] @ self._reduced.T
 
 
-def scan_files(reduced_dim: int) -> tuple[str, str]:
-    """Return the names of the files of the reduced vectors and of their projection."""
-    return f"scan-{reduced_dim}.f32", f"scan-{reduced_dim}.npy"
+def write_scan(rows: NDArray[np.float32], path: Path, index: Index) -> None:  # noqa: ARG001 - as every source's writer
+    """Write reduced unit `rows` [n, reduced_dim]."""
+    path.write_bytes(rows.tobytes())
 
 
-def write_scans(vectors: NDArray[np.float32], folder: Path, dims: Sequence[int]) -> list[int]:
-    """Reduce unit `vectors` [n, d] to each of `dims` and write that into `folder`; returns those that could be reduced to."""
-    usable = sorted({each for each in dims if 2 <= each < min(vectors.shape[1], len(vectors) - 1)})
-    reduction = reduce_rows(vectors, usable[-1]) if usable else None
-    if reduction is None:
-        return []
-    return [each for each in usable if _write(vectors, folder, reduction[0], each)]
+def best(scores: NDArray[np.float32], depth: int) -> list[NDArray[np.int64]]:
+    """Return the places of the `depth` highest of each row of `scores` [q, n], in no order; 1 ≤ depth ≤ n.
 
-
-def _write(vectors: NDArray[np.float32], folder: Path, widest: Projection, dims: int) -> bool:
-    # Components come by falling variance: the first of many are those of few.
-    projection = Projection(widest.mean, widest.components[:dims])
-    try:
-        reduced = projection.apply(vectors)
-    except VectorError:
-        return False
-    rows, projection_file = scan_files(dims)
-    (folder / rows).write_bytes(reduced.tobytes())
-    save_projection(folder / projection_file, projection)
-    return True
-
-
-def _best(scores: NDArray[np.float32], depth: int) -> NDArray[np.int64]:
-    """Return the places of the `depth` highest of each row, in no order."""
-    if depth >= scores.shape[1]:
-        return np.tile(np.arange(scores.shape[1]), (len(scores), 1))
-    return np.argpartition(scores, scores.shape[1] - depth, axis=1)[:, scores.shape[1] - depth :]
+    Places stand in groups. Only groups whose maximum is among the `depth` highest maxima can hold any of them, and maxima are found at the
+    speed of memory: this looks at about √(n × depth) places instead of n.
+    """
+    count = scores.shape[1]
+    size = math.isqrt(count // depth)
+    if size < 2:
+        return list(np.argpartition(scores, count - depth, axis=1)[:, count - depth :])
+    groups = count // size
+    # Groups are strided: a maximum of contiguous slices is vectorised.
+    maxima = scores[:, : size * groups].reshape(len(scores), size, groups).max(axis=1)
+    least = np.partition(maxima, groups - depth, axis=1)[:, groups - depth]
+    offsets, rest = np.arange(size)[:, None] * groups, np.arange(size * groups, count)
+    found = []
+    for row, tops, low in zip(scores, maxima, least, strict=True):
+        places = np.concatenate([(np.flatnonzero(tops >= low) + offsets).ravel(), rest])
+        found.append(places[np.argpartition(row[places], len(places) - depth)[len(places) - depth :]])
+    return found

@@ -1,0 +1,101 @@
+"""hnswlib's graph over reduced or full vectors: an optional extra, by far the fastest with many items.
+
+Source: Y. Malkov, D. Yashunin, "Efficient and robust approximate nearest neighbor search using Hierarchical Navigable Small World graphs",
+2016, arXiv:1603.09320; github.com/nmslib/hnswlib.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import importlib.util
+import math
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal, depth_among
+from lookalike_indexer.candidates.reduction import Reducer
+from lookalike_indexer.records import Index
+from lookalike_runtime.errors import FailedPrecondition
+
+# Items considered as neighbours of each that is added.
+CONSIDERED: Final = 200
+_MODULE = "hnswlib"
+_SPACE = "ip"
+_SEED = 20160330
+_UNIT = 1e-3
+
+
+def require_hnsw() -> None:
+    """Raise FailedPrecondition unless hnswlib is installed."""
+    if importlib.util.find_spec(_MODULE) is None:
+        message = "the server lacks hnswlib, which the engine hnsw needs: pip install 'lookalike-indexer[hnsw]', or choose another engine"
+        raise FailedPrecondition("ENGINE_UNSUPPORTED", message, metadata={"engine": "hnsw"})
+
+
+class HnswCandidates:
+    """The graph of one build. An effort's `search_k` is the size of the list of candidates, `ef` in the paper."""
+
+    def __init__(self, path: Path, index: Index, reducer: Reducer | None, count: int, effort: Effort = Effort(0, 1)) -> None:  # noqa: B008
+        """Read what `write_graph` wrote of `count` rows, which must have been verified before.
+
+        Raises ValueError for a file of another shape, or without hnswlib.
+        """
+        self._reducer = reducer
+        self._dims = index.reduced_dim
+        self._links = index.links
+        self._graph = _read(path, index, count)
+        self._effort = effort
+
+    def at(self, effort: Effort) -> HnswCandidates:
+        other = copy.copy(self)
+        other._effort = effort
+        return other
+
+    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> Proposal:  # noqa: ARG002
+        found = self.ordered(queries, self._scaled(k, dead))
+        return Proposal([rows[~dead[rows]] for rows in found] if dead.any() else found, 0, "hnsw")
+
+    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> int:  # noqa: ARG002
+        return self._scaled(k, dead).search_k * self._links
+
+    def ordered(self, queries: NDArray[np.float32], effort: Effort) -> list[NDArray[np.int64]]:
+        reduced = queries if self._reducer is None else self._reducer.project(queries, self._dims)
+        # The graph's own ef is 1 and what is asked for stands in its place, since an ef that is set is everybody's.
+        ef = min(max(effort.search_k, effort.depth), self._graph.element_count)
+        try:
+            rows, _ = self._graph.knn_query(reduced, ef, num_threads=1)
+        except RuntimeError:
+            # A query met a part of the graph with fewer items than that. What is short is answered exactly.
+            if len(queries) == 1:
+                return [np.empty(0, np.int64)]
+            return [found for query in queries for found in self.ordered(query[None], effort)]
+        return list(rows[:, : effort.depth].astype(np.int64))
+
+    def _scaled(self, k: int, dead: NDArray[np.bool_]) -> Effort:
+        depth = depth_among(self._effort.depth, k, dead)
+        return Effort(math.ceil(max(self._effort.search_k, 1) * max(1.0, depth / self._effort.depth)), depth)
+
+
+def write_graph(rows: NDArray[np.float32], path: Path, index: Index) -> None:
+    """Write a graph of `index.links` links an item over unit `rows` [n, reduced_dim]; the same call gives the same bytes."""
+    graph = importlib.import_module(_MODULE).Index(_SPACE, index.reduced_dim)
+    graph.init_index(len(rows), M=index.links, ef_construction=CONSIDERED, random_seed=_SEED)
+    graph.add_items(rows, num_threads=1)
+    graph.save_index(str(path))
+
+
+def _read(path: Path, index: Index, count: int) -> Any:
+    try:
+        graph = importlib.import_module(_MODULE).Index(_SPACE, index.reduced_dim)
+        graph.load_index(str(path), max_elements=count)
+    except (ImportError, RuntimeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    # hnswlib takes the dimensions from us, not from the file: rows of others are not of unit length.
+    if graph.element_count != count or abs(float(np.linalg.norm(graph.get_items([0])[0])) - 1) > _UNIT:
+        raise ValueError(f"{path} does not hold {count} rows of {index.reduced_dim} dimensions")
+    graph.set_ef(1)
+    return graph
