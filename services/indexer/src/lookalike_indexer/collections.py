@@ -15,7 +15,7 @@ from lookalike_indexer.build_log import BuildLog
 from lookalike_indexer.catalog import Catalog, etag_mismatch
 from lookalike_indexer.collection import BUILDS_FOLDER, ITEMS_FILE, OpenCollection, create_folder, etag_of
 from lookalike_indexer.database import refusing_when_full
-from lookalike_indexer.records import Collection, Dba, Engine, Space, now
+from lookalike_indexer.records import Collection, Dba, DType, Engine, Space, now
 from lookalike_indexer.store import Store
 from lookalike_runtime.errors import NotFound, Unavailable
 
@@ -53,7 +53,9 @@ class Collections:
                 if build.name not in kept:
                     shutil.rmtree(build)
 
-    def create(self, name: str, space: Space, engine: Engine, dba: Dba, recall_target: float, expire_time: int | None) -> Summary:
+    def create(
+        self, name: str, space: Space, engine: Engine, dba: Dba, recall_target: float, expire_time: int | None, dtype: DType = "float32"
+    ) -> Summary:
         """Make an empty collection; raises AlreadyExists or ResourceExhausted."""
         record = Collection(
             uid=uuid.uuid4().hex,
@@ -64,6 +66,7 @@ class Collections:
             recall_target=recall_target,
             create_time=now(),
             expire_time=expire_time,
+            dtype=dtype,
         )
         folder = self._root / record.uid
         try:

@@ -11,6 +11,7 @@ from lookalike_retrieval import Weights
 
 Engine = Literal["annoy", "exact"]
 Source = Literal["annoy", "scan", "exact"]
+DType = Literal["float32", "float16"]
 State = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
 ENDED: frozenset[State] = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 
@@ -45,7 +46,7 @@ class Dba(Record):
 
 
 class Collection(Record):
-    """What the catalog knows of a collection."""
+    """What the catalog knows of a collection. `pinned`: its active build was activated by a call; no automatic build replaces it."""
 
     uid: str
     name: str
@@ -56,6 +57,8 @@ class Collection(Record):
     create_time: int
     expire_time: int | None = None
     active_build: int | None = None
+    dtype: DType = "float32"
+    pinned: bool = False
 
 
 class Alias(Record):
@@ -67,12 +70,16 @@ class Alias(Record):
 
 
 class BuildSpec(Record):
-    """How a build was asked for: `dba` None means as the collection says, 0 means the default."""
+    """How a build was asked for: `dba` None means as the collection says, 0 means the default.
+
+    `purge`: older builds go, and the store is wiped, once it serves.
+    """
 
     dba: Dba | None = None
     trees: int = 0
     reduced_dim: int = 0
     force_engine: bool = False
+    purge: bool = False
 
 
 class EffortPoint(Record):
@@ -136,7 +143,10 @@ class Failure(Record):
 
 
 class Build(Record):
-    """One build. `kept` tells whether its files are there to be activated."""
+    """One build. `kept` tells whether its files are there to be activated; `automatic` that nobody asked for it.
+
+    One that is kept and RUNNING serves already, while what is older is wiped.
+    """
 
     number: int
     request_id: str
@@ -144,6 +154,7 @@ class Build(Record):
     state: State = "PENDING"
     progress: Progress | None = None
     kept: bool = False
+    automatic: bool = False
     report: BuildReport | None = None
     error: Failure | None = None
     create_time: int
