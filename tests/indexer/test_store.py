@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lookalike_indexer.filters import OneOf
 from lookalike_indexer.store import Columns, FieldValues, NewItem, Store, StoredItem
 from lookalike_retrieval import normalise
-from lookalike_runtime.errors import ResourceExhausted
+from lookalike_runtime.errors import ResourceExhausted, Unavailable
 
 FULL = Columns(thumbnail=True, vector=True)
 
@@ -184,3 +184,26 @@ def test_values_are_counted_by_frequency_then_kind_then_order(store: Store) -> N
     assert store.values(("label",), OneOf(("payload", "v"), (1.0,)), 10, 10**6)[1] == FieldValues([("x", 1)], 1, 1)
     with pytest.raises(ValueError, match="too much"):
         store.values(("label",), None, 10, 10)
+
+
+def test_a_wiped_store_holds_no_byte_of_what_was_deleted_and_forgets_that_it_was(tmp_path: Path) -> None:
+    store = Store(tmp_path / "items.db")
+    # Not every SQLite overwrites what it frees.
+    store._database._writer.execute("PRAGMA secure_delete=OFF")
+    store.upsert([NewItem(f"secret{n:03d}", thumbnail=b"secret" * 2000) for n in range(50)], np.ones((50, 4), np.float32))
+    write(store, "ab")
+    store.delete([f"secret{n:03d}" for n in range(50)])
+    store.delete(["a"])
+    assert store.empty_log()
+    assert b"secret" in (tmp_path / "items.db").read_bytes()
+    store.wipe(3)
+    assert store.empty_log()
+    for path in tmp_path.iterdir():
+        assert b"secret" not in path.read_bytes()
+    # What is newer than the build is still told.
+    assert store.changes(3, 4)[1] == ["a"]
+    assert store.changes(0, 4)[1] == ["a"]
+    assert (store.revision(), store.drift(3)) == (4, (4, 1, 1))
+    store.close()
+    with pytest.raises(Unavailable):
+        store.wipe(4)

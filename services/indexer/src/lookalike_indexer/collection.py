@@ -139,12 +139,12 @@ class OpenCollection:
         return Answer(view, replace(found, hits=hits), unchanged)
 
     def serve(self, build: ServedBuild | None, commit: Callable[[], object]) -> None:
-        """Let `build` answer searches, with all later writes applied, after `commit` has noted it."""
+        """Let `build` answer searches, with all later writes applied, after `commit` has noted it; not if that returns False."""
         with self._lock:
             self._refuse_closed()
             present = self._load(build)
-            commit()
-            self._present = present
+            if commit() is not False:
+                self._present = present
 
     @contextmanager
     def held(self) -> Iterator[View]:

@@ -30,6 +30,14 @@ class Summary(NamedTuple):
     etag: str
 
 
+class Drift(NamedTuple):
+    """How far a collection is from its active build: items written or deleted since, of `item_count`."""
+
+    revision: int
+    item_count: int
+    changed: int
+
+
 class Collections:
     """The collections under one folder, each in a folder named by its uid."""
 
@@ -121,6 +129,22 @@ class Collections:
             store.close()
         record = record.model_copy(update={"active_build": active})
         return Summary(record, revision, items, fresh, etag_of(record.uid, revision, active))
+
+    def revision(self, uid: str) -> int | None:
+        """Return the revision of an open collection; one that is not open does not change."""
+        opened = self._open.get(uid)
+        return opened.view.revision if opened else None
+
+    def drift(self, record: Collection) -> Drift:
+        """Return what has changed since a collection's active build, without opening it for searches."""
+        built = self._builds.get(record.uid, record.active_build).report if record.active_build else None
+        opened = self._open.get(record.uid)
+        store = opened.store if opened else Store(self._root / record.uid / ITEMS_FILE)
+        try:
+            return Drift(*store.drift(built.revision if built else 0))
+        finally:
+            if not opened:
+                store.close()
 
     def summaries(self, records: Iterable[Collection]) -> list[Summary]:
         """Return what is in each of several collections, less those that are deleted meanwhile."""

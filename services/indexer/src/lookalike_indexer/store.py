@@ -166,6 +166,16 @@ class Store:
             connection.executemany("INSERT OR REPLACE INTO tombstone VALUES (?, ?)", ((each, revision) for each in ids))
         return revision
 
+    def wipe(self, revision: int) -> None:
+        """Forget what was deleted up to a revision, which no build holds any more, and leave no byte of it outside of the log."""
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM tombstone WHERE sequence <= ?", (revision,))
+        self._database.rewrite()
+
+    def empty_log(self) -> bool:
+        """Leave nothing of what was deleted in the log either; False while somebody reads an older state."""
+        return self._database.empty_log()
+
     def revision(self) -> int:
         """Return the number of the last write, 0 before the first."""
         with self._database.reading() as connection:

@@ -13,6 +13,7 @@ from lookalike_indexer.database import refusing_when_full
 from lookalike_indexer.records import Failure, Progress
 from lookalike_runtime.errors import ServiceError
 
+# Linux derives the priority of reading and writing from it too.
 _NICENESS = 10
 _SECONDS_BETWEEN = 0.5
 
