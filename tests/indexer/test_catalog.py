@@ -14,10 +14,10 @@ def report(number: int) -> BuildReport:
     return BuildReport(engine="exact", reason="small", revision=number, item_count=1, dba=Dba(), recall_target=0.95)
 
 
-def finish(builds: BuildLog, uid: str) -> set[int]:
-    build, _ = builds.add(uid, BuildSpec(), f"r{len(builds.page(uid, None, 100))}")
+def finish(builds: BuildLog, uid: str, *, purge: bool = False, automatic: bool = False) -> set[int]:
+    build, _ = builds.add(uid, BuildSpec(purge=purge), f"r{len(builds.page(uid, None, 100))}", automatic=automatic)
     assert builds.start(uid, build.number)
-    return builds.succeed(uid, build.number, report(build.number))
+    return builds.install(uid, build.number, report(build.number)).dropped
 
 
 def test_there_may_be_no_more_collections_than_the_limit(database: Database, record: Collection) -> None:
@@ -56,6 +56,59 @@ def test_the_last_two_builds_are_kept(catalog: Catalog, builds: BuildLog, record
     with pytest.raises(FailedPrecondition) as error:
         builds.activate(record.uid, 2)
     assert error.value.reason == "BUILD_NOT_KEPT"
+
+
+@pytest.mark.parametrize("kept", [1, 3])
+def test_as_many_builds_are_kept_as_the_setting_says(database: Database, catalog: Catalog, record: Collection, kept: int) -> None:
+    builds = BuildLog(database, kept)
+    catalog.add(record)
+    for _ in range(5):
+        finish(builds, record.uid)
+    assert builds.kept(record.uid) == set(range(6 - kept, 6))
+    with pytest.raises(FailedPrecondition, match=f"the last {kept} are kept"):
+        builds.activate(record.uid, 1)
+
+
+def test_a_call_pins_and_neither_an_automatic_build_nor_keeping_the_last_replaces_that(
+    catalog: Catalog, builds: BuildLog, record: Collection
+) -> None:
+    catalog.add(record)
+    for _ in range(2):
+        finish(builds, record.uid)
+    builds.activate(record.uid, 1)
+    assert catalog.find(record.name).pinned
+    assert [finish(builds, record.uid, automatic=True) for _ in range(3)] == [set(), {2}, {3}]
+    assert (catalog.find(record.name).active_build, builds.kept(record.uid)) == (1, {1, 4, 5})
+    # Whoever asks for a build wants it to serve.
+    assert finish(builds, record.uid) == {1, 4}
+    assert (catalog.find(record.name).active_build, catalog.find(record.name).pinned) == (6, False)
+    assert finish(builds, record.uid, automatic=True) == {5}
+    assert catalog.find(record.name).active_build == 7
+
+
+def test_a_build_that_is_asked_for_unpins_even_if_it_comes_to_nothing(catalog: Catalog, builds: BuildLog, record: Collection) -> None:
+    catalog.add(record)
+    finish(builds, record.uid)
+    builds.activate(record.uid, 1)
+    builds.add(record.uid, BuildSpec(), "asked")
+    assert not catalog.find(record.name).pinned
+    builds.cancel(record.uid, 2)
+    assert catalog.find(record.name).active_build == 1
+
+
+def test_a_build_that_purges_serves_alone_and_has_succeeded_when_that_is_done(
+    catalog: Catalog, builds: BuildLog, record: Collection
+) -> None:
+    catalog.add(record)
+    for _ in range(2):
+        finish(builds, record.uid)
+    builds.activate(record.uid, 1)
+    assert finish(builds, record.uid, purge=True) == {1, 2}
+    build = builds.get(record.uid, 3)
+    assert (build.state, build.kept, catalog.find(record.name).active_build) == ("RUNNING", True, 3)
+    assert [(uid, each.number) for uid, each in builds.under_way()] == [(record.uid, 3)]
+    assert builds.succeed(record.uid, 3).state == "SUCCEEDED"
+    assert builds.events(record.uid, 3, 0)[0][-1].metrics["items"] == 1
 
 
 def test_a_build_that_has_ended_stays_as_it_is(catalog: Catalog, builds: BuildLog, record: Collection) -> None:

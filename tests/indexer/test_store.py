@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lookalike_indexer.store import Columns, NewItem, Store
+from lookalike_indexer.filters import OneOf
+from lookalike_indexer.store import Columns, FieldValues, NewItem, Store, StoredItem
 from lookalike_retrieval import normalise
-from lookalike_runtime.errors import ResourceExhausted
+from lookalike_runtime.errors import ResourceExhausted, Unavailable
 
 FULL = Columns(thumbnail=True, vector=True)
 
@@ -106,3 +108,102 @@ def test_nothing_of_a_write_that_fails_is_left(store: Store) -> None:
     assert store.revision() == 1
     assert store.get("bc", Columns())[1] == {}
     assert store.delete(["a"]) == 2
+
+
+def test_a_change_moves_the_item_but_not_its_vector(store: Store) -> None:
+    vectors = write(store, "ab")
+    _, before = store.get("a", FULL)
+    assert store.change([NewItem("a", "boot", payload='{"price": 1.0}')]) == 2
+    _, after = store.get("a", FULL)
+    assert (after["a"].label, after["a"].payload) == ("boot", '{"price": 1.0}')
+    assert (after["a"].revision, after["a"].vector_revision, after["a"].vector) == (2, 1, vectors[0].tobytes())
+    assert after["a"].update_time > before["a"].update_time
+    assert after["a"].create_time == before["a"].create_time
+    assert store.changes(1, 4)[0].ids == []
+    assert [page.ids for page in store.pages_up_to(1, 4)] == [["a", "b"]]
+    assert store.drift(1) == (2, 2, 0)
+    write(store, "bc")
+    store.delete(["a"])
+    assert store.drift(1) == (4, 2, 3)
+
+
+def test_a_store_of_the_first_version_is_brought_to_the_present_one(tmp_path: Path) -> None:
+    old = sqlite3.connect(tmp_path / "items.db")
+    old.executescript("""
+        CREATE TABLE state (revision INTEGER NOT NULL);
+        INSERT INTO state VALUES (3);
+        CREATE TABLE item (
+            id TEXT NOT NULL UNIQUE, sequence INTEGER NOT NULL, create_time INTEGER NOT NULL, update_time INTEGER NOT NULL,
+            label TEXT NOT NULL, uri TEXT NOT NULL, content_sha256 BLOB NOT NULL, payload TEXT NOT NULL,
+            vector BLOB NOT NULL, thumbnail BLOB NOT NULL);
+        CREATE INDEX item_sequence ON item (sequence);
+        CREATE INDEX item_label ON item (label, id);
+        CREATE TABLE tombstone (id TEXT PRIMARY KEY, sequence INTEGER NOT NULL) WITHOUT ROWID;
+        CREATE INDEX tombstone_sequence ON tombstone (sequence);
+        INSERT INTO tombstone VALUES ('gone', 3);""")
+    vector = np.arange(1, 5, dtype=np.float32)
+    row = (2, 10, 20, "boot", "uri", b"", '{"x": 1.0}', vector.tobytes(), b"picture")
+    old.execute("INSERT INTO item VALUES ('a', ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    old.commit()
+    old.close()
+    for _ in range(2):
+        store = Store(tmp_path / "items.db")
+        revision, items = store.get("a", FULL)
+        assert (revision, items["a"]) == (3, StoredItem("a", "boot", "uri", b"picture", b"", '{"x": 1.0}', 2, 2, 10, 20, vector.tobytes()))
+        assert store.changes(1, 4)[0].ids == ["a"]
+        assert store.changes(2, 4)[1] == ["gone"]
+        store.close()
+
+
+def test_half_precision_is_stored_as_it_is_and_read_as_single(store: Store) -> None:
+    vectors = np.random.default_rng(1).standard_normal((2, 4)).astype(np.float16)
+    store.upsert([NewItem("a"), NewItem("b")], vectors)
+    assert store.get("a", FULL)[1]["a"].vector == vectors[0].tobytes()
+    expected = normalise(vectors.astype(np.float32))
+    for rows in (store.read_all(4)[1], store.changes(0, 4)[0], *store.pages_up_to(1, 4)):
+        assert rows.units.dtype == np.float32
+        np.testing.assert_array_equal(rows.units, expected)
+
+
+def test_a_snapshot_reads_few_wide_vectors_at_once(store: Store) -> None:
+    store.upsert([NewItem(str(n)) for n in range(300)], np.ones((300, 16_384), np.float16))
+    assert [len(page.ids) for page in store.pages_up_to(1, 16_384)] == [128, 128, 44]
+
+
+def test_values_are_counted_by_frequency_then_kind_then_order(store: Store) -> None:
+    payloads = ['"b"', '"a"', "2.0", "1.0", "true", "false", '"1"', "1.0", '"x\\u0000y"', "null", "{}", "[1]"]
+    items = [NewItem(f"{n:02d}", "x" * (n % 3), payload=f'{{"v": {text}}}') for n, text in enumerate(payloads)]
+    store.upsert([*items, NewItem("bare")], np.ones((13, 2), np.float32))
+    revision, found = store.values(("payload", "v"), None, 100, 10**6)
+    assert revision == 1
+    assert found.values == [(1.0, 2), (2.0, 1), ("1", 1), ("a", 1), ("b", 1), ("x\0y", 1), (False, 1), (True, 1)]
+    assert [type(value) for value, _ in found.values] == [float, float, str, str, str, str, bool, bool]
+    assert (found.distinct, found.missing) == (8, 4)
+    assert store.values(("payload", "v"), None, 2, 10**6)[1] == FieldValues(found.values[:2], 8, 4)
+    assert store.values(("label",), None, 10, 10**6)[1] == FieldValues([("x", 4), ("xx", 4)], 2, 5)
+    assert store.values(("label",), OneOf(("payload", "v"), (1.0,)), 10, 10**6)[1] == FieldValues([("x", 1)], 1, 1)
+    with pytest.raises(ValueError, match="too much"):
+        store.values(("label",), None, 10, 10)
+
+
+def test_a_wiped_store_holds_no_byte_of_what_was_deleted_and_forgets_that_it_was(tmp_path: Path) -> None:
+    store = Store(tmp_path / "items.db")
+    # Not every SQLite overwrites what it frees.
+    store._database._writer.execute("PRAGMA secure_delete=OFF")
+    store.upsert([NewItem(f"secret{n:03d}", thumbnail=b"secret" * 2000) for n in range(50)], np.ones((50, 4), np.float32))
+    write(store, "ab")
+    store.delete([f"secret{n:03d}" for n in range(50)])
+    store.delete(["a"])
+    assert store.empty_log()
+    assert b"secret" in (tmp_path / "items.db").read_bytes()
+    store.wipe(3)
+    assert store.empty_log()
+    for path in tmp_path.iterdir():
+        assert b"secret" not in path.read_bytes()
+    # What is newer than the build is still told.
+    assert store.changes(3, 4)[1] == ["a"]
+    assert store.changes(0, 4)[1] == ["a"]
+    assert (store.revision(), store.drift(3)) == (4, (4, 1, 1))
+    store.close()
+    with pytest.raises(Unavailable):
+        store.wipe(4)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike_indexer.records import DType
 from lookalike_indexer.store import NewItem
-from lookalike_runtime.errors import FieldViolation, InvalidArgument
+from lookalike_runtime.errors import FieldViolation, InvalidArgument, NotFound, ServiceError
 
 MAX_ID_BYTES = 512
 MAX_LABEL_BYTES = 512
@@ -27,21 +30,46 @@ class Offer(NamedTuple):
     payload_finite: bool = True
 
 
+class Change(NamedTuple):
+    """A change of the item `id`: `applied` returns what the item as it is becomes, or raises InvalidArgument."""
+
+    id: str
+    applied: Callable[[NewItem], Offer]
+
+
 class Refusal(NamedTuple):
-    """The offer at `place` of a chunk, and why it stays out."""
+    """The offer or change at `place` of what was sent, and why it was refused."""
 
     place: int
-    error: InvalidArgument
+    error: ServiceError
 
 
-def judge(offers: Sequence[Offer], vectors: NDArray[np.float32]) -> tuple[list[int], list[Refusal]]:
-    """Return the places of the offers that may come in and the refusals; `vectors` is float32 [n, dim], one row an offer."""
-    largest = np.abs(vectors).max(axis=1)
+@dataclass(frozen=True)
+class Vectors:
+    """Vectors [n, dim] as they are stored, and how large the largest number of each was before (`sent` [n]) and is now (`largest` [n])."""
+
+    stored: NDArray[np.float32 | np.float16]
+    sent: NDArray[np.float32]
+    largest: NDArray[np.float32]
+
+
+def rounded(vectors: NDArray[np.float32 | np.float16], dtype: DType) -> Vectors:
+    """Return `vectors` [n, dim] as numbers of `dtype`; float16 ones are only asked for as such."""
+    sent = _largest(vectors)
+    if dtype == "float32":
+        return Vectors(vectors, sent, sent)
+    with np.errstate(over="ignore", invalid="ignore"):
+        stored = vectors.astype(np.float16)
+    return Vectors(stored, sent, _largest(stored))
+
+
+def judge(offers: Sequence[Offer], vectors: Vectors) -> tuple[list[int], list[Refusal]]:
+    """Return the places of the offers that may come in and the refusals; `vectors` has one row an offer."""
     seen: set[str] = set()
     admitted: list[int] = []
     refusals: list[Refusal] = []
     for place, offer in enumerate(offers):
-        error = _fault(offer, float(largest[place]), seen)
+        error = _fault(offer, float(vectors.sent[place]), float(vectors.largest[place]), seen)
         seen.add(offer.item.id)
         if error is None:
             admitted.append(place)
@@ -50,17 +78,57 @@ def judge(offers: Sequence[Offer], vectors: NDArray[np.float32]) -> tuple[list[i
     return admitted, refusals
 
 
-def _fault(offer: Offer, largest: float, seen: set[str]) -> InvalidArgument | None:
-    """Return what is wrong with an offer whose vector's largest absolute value is `largest`."""
+def judge_changes(changes: Sequence[Change], there: Mapping[str, NewItem]) -> tuple[list[NewItem], list[Refusal]]:
+    """Return what the items that may change become, and the refusals; `there` are the items as they are, by id."""
+    seen: set[str] = set()
+    changed: list[NewItem] = []
+    refusals: list[Refusal] = []
+    for place, change in enumerate(changes):
+        try:
+            changed.append(_changed(change, there, seen))
+        except ServiceError as error:
+            refusals.append(Refusal(place, error))
+        seen.add(change.id)
+    return changed, refusals
+
+
+def _changed(change: Change, there: Mapping[str, NewItem], seen: set[str]) -> NewItem:
+    if change.id in seen:
+        raise _error("DUPLICATE_ID", "id", f"{change.id!r} is changed twice: the first is the one that counts")
+    if change.id not in there:
+        raise NotFound("ITEM_NOT_FOUND", f"no such item: {change.id[:80]!r}", metadata={"id": change.id[:80]})
+    offer = change.applied(there[change.id])
+    fault = _fault_beside_vector(offer)
+    if fault:
+        raise fault
+    return offer.item
+
+
+def _largest(vectors: NDArray[np.float32 | np.float16]) -> NDArray[np.float32]:
+    """Return the largest absolute value of each row [n]; NaN where there is one."""
+    largest: NDArray[np.float32] = np.maximum(vectors.max(axis=1), -vectors.min(axis=1)).astype(np.float32)
+    return largest
+
+
+def _fault(offer: Offer, sent: float, largest: float, seen: set[str]) -> InvalidArgument | None:
+    """Return what is wrong with an offer whose vector's largest absolute value was `sent`, and is `largest` as it is stored."""
     size = len(offer.item.id.encode())
     if not 1 <= size <= MAX_ID_BYTES:
         return _error("INVALID_ID", "id", f"{offer.item.id[:40]!r} has {size} bytes: 1 to {MAX_ID_BYTES}")
     if offer.item.id in seen:
         return _error("DUPLICATE_ID", "id", f"{offer.item.id!r} stands in the chunk twice: the first is the one that counts")
-    if not np.isfinite(largest):
+    if not math.isfinite(sent):
         return _error("NOT_FINITE", "vector", "it holds NaN or infinity")
-    if largest == 0:
+    if sent == 0:
         return _error("ZERO_VECTOR", "vector", "all its numbers are zero: it has no direction")
+    if not math.isfinite(largest):
+        return _error(
+            "NOT_FINITE", "vector", f"it holds {sent:g}, which float16, as the collection stores it, rounds to infinity: scale it down"
+        )
+    if largest == 0:
+        return _error(
+            "ZERO_VECTOR", "vector", f"all its numbers are at most {sent:g}, which float16, as the collection stores it, rounds to zero"
+        )
     return _fault_beside_vector(offer)
 
 

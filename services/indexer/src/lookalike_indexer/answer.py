@@ -16,7 +16,7 @@ from lookalike_indexer.grouping import rank_groups
 from lookalike_indexer.labels import Labels, Overtaken
 from lookalike_indexer.queries import Pictures, Queries, make_queries
 from lookalike_indexer.search import Found, Ranking, found_of, rank
-from lookalike_indexer.store import Columns, Store, StoredItem
+from lookalike_indexer.store import Columns, Store, StoredItem, layout_of
 from lookalike_indexer.view import View
 from lookalike_runtime.errors import NotFound
 
@@ -81,7 +81,9 @@ def read_vectors(store: Store, ids: Sequence[str], dim: int) -> tuple[int, NDArr
         if each not in items:
             message = f"item {each!r} is not in the collection: search with one that is, or with a vector"
             raise NotFound("ITEM_NOT_FOUND", message, metadata={"id": each})
-    return revision, np.frombuffer(b"".join(items[each].vector for each in ids), "<f4").reshape(-1, dim)
+    layout = layout_of(len(items[ids[0]].vector), dim)
+    raw = np.frombuffer(b"".join(items[each].vector for each in ids), layout).reshape(-1, dim)
+    return revision, raw.astype(np.float32, copy=False)
 
 
 def _ranking(store: Store, view: View, wanted: Wanted, queries: Queries) -> Ranking:

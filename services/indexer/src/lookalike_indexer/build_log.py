@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from lookalike_indexer.database import Database
 from lookalike_indexer.records import ENDED, Build, BuildReport, BuildSpec, Collection, Event, Failure, Progress, State, now
 from lookalike_runtime.errors import AlreadyExists, FailedPrecondition, NotFound
 
-KEPT_BUILDS = 2
+DEFAULT_KEPT_BUILDS = 2
+
+
+class Installed(NamedTuple):
+    """Whether a build answers searches now, and the builds whose files are no longer kept."""
+
+    active: bool
+    dropped: set[int]
 
 
 class BuildLog:
-    """Builds and their events by the uid of their collection."""
+    """Builds and their events by the uid of their collection; the files of the last `kept_builds` that succeeded are kept."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, kept_builds: int = DEFAULT_KEPT_BUILDS) -> None:
         self._database = database
+        self._kept_builds = kept_builds
 
-    def add(self, uid: str, spec: BuildSpec, request_id: str) -> tuple[Build, bool]:
+    def add(self, uid: str, spec: BuildSpec, request_id: str, *, automatic: bool = False) -> tuple[Build, bool]:
         """Keep a new build, or return the one that `request_id` made; the flag tells whether it is new.
 
-        Raises AlreadyExists if the request id made another build, FailedPrecondition while another build is under way.
+        One that somebody asks for unpins the active build. Raises AlreadyExists if the request id made another build, FailedPrecondition
+        while another build is under way.
         """
         with self._database.writing() as connection:
             builds = _builds(connection, uid)
@@ -34,9 +43,11 @@ class BuildLog:
                     message = f"build {build.number} of the collection is under way: watch it, or cancel it first"
                     raise FailedPrecondition("BUILD_RUNNING", message, metadata={"build": str(build.number)})
             number = builds[0].number + 1 if builds else 1
-            build = Build(number=number, request_id=request_id, spec=spec, create_time=now())
+            build = Build(number=number, request_id=request_id, spec=spec, automatic=automatic, create_time=now())
             connection.execute("INSERT INTO build VALUES (?, ?, ?, ?)", (uid, number, request_id, build.model_dump_json()))
-            _add_event(connection, uid, build, "queued", {})
+            _add_event(connection, uid, build, "queued by itself: enough has changed" if automatic else "queued", {})
+            if not automatic:
+                _update_collection(connection, uid, pinned=False)
         return build, True
 
     def get(self, uid: str, number: int) -> Build:
@@ -105,24 +116,34 @@ class BuildLog:
                 return build
             return _change(connection, uid, build, message, state=state, end_time=now(), **values)
 
-    def succeed(self, uid: str, number: int, report: BuildReport) -> set[int]:
-        """Note a build's result and let it answer searches; returns the builds whose files are no longer kept."""
+    def install(self, uid: str, number: int, report: BuildReport) -> Installed:
+        """Note a build's result, whose files are there from now on, and let it answer searches.
+
+        An automatic build replaces no pinned one. With that the build has succeeded, but for one that purges, which `succeed` ends.
+        """
         with self._database.writing() as connection:
-            build = _build(connection, uid, number)
-            metrics = {"items": float(report.item_count), "size_bytes": float(report.size_bytes)}
-            if report.chosen:
-                metrics |= {"recall_at_10": report.chosen.recall, "recall_at_10_low": report.chosen.recall_low}
-            _change(connection, uid, build, report.reason, metrics, state="SUCCEEDED", end_time=now(), report=report, kept=True)
-            _set_active(connection, uid, number)
-            return _drop_old(connection, uid)
+            build, collection = _build(connection, uid, number), _collection(connection, uid)
+            if build.spec.purge:
+                _change(connection, uid, build, "it serves", kept=True, report=report, progress=Progress(stage="purge", unit=""))
+            else:
+                _succeed(connection, uid, build.model_copy(update={"report": report}))
+            active = not (build.automatic and collection.pinned)
+            if active:
+                _update_collection(connection, uid, active_build=number, pinned=False)
+            return Installed(active, _drop_old(connection, uid, 1 if build.spec.purge else self._kept_builds))
+
+    def succeed(self, uid: str, number: int) -> Build:
+        """Note that a build that purges has done so."""
+        with self._database.writing() as connection:
+            return _succeed(connection, uid, _build(connection, uid, number))
 
     def activate(self, uid: str, number: int) -> Build:
-        """Let a kept build answer searches; raises NotFound, or FailedPrecondition if it is not kept."""
+        """Let a kept build answer searches, pinned; raises NotFound, or FailedPrecondition if it is not kept."""
         with self._database.writing() as connection:
             build = _build(connection, uid, number)
             if not build.kept:
-                raise not_kept(build)
-            _set_active(connection, uid, number)
+                raise self.not_kept(build)
+            _update_collection(connection, uid, active_build=number, pinned=True)
         return build
 
     def discard(self, uid: str, number: int) -> None:
@@ -130,13 +151,13 @@ class BuildLog:
         with self._database.writing() as connection:
             _store(connection, uid, _build(connection, uid, number).model_copy(update={"kept": False}))
             if _collection(connection, uid).active_build == number:
-                _set_active(connection, uid, None)
+                _update_collection(connection, uid, active_build=None, pinned=False)
 
-
-def not_kept(build: Build) -> FailedPrecondition:
-    """Return the error for a build that cannot be activated."""
-    why = f"ended as {build.state}" if build.state != "SUCCEEDED" else f"has no files any more: the last {KEPT_BUILDS} are kept"
-    return FailedPrecondition("BUILD_NOT_KEPT", f"build {build.number} {why}; list builds, or make a new one")
+    def not_kept(self, build: Build) -> FailedPrecondition:
+        """Return the error for a build that cannot be activated."""
+        lost = build.state == "SUCCEEDED"
+        why = f"has no files any more: the last {self._kept_builds} are kept, less after a purge" if lost else f"ended as {build.state}"
+        return FailedPrecondition("BUILD_NOT_KEPT", f"build {build.number} {why}; list builds, or make a new one")
 
 
 def _refuse_other_body(build: Build, spec: BuildSpec) -> None:
@@ -186,17 +207,31 @@ def _add_event(connection: sqlite3.Connection, uid: str, build: Build, message: 
 
 
 def _collection(connection: sqlite3.Connection, uid: str) -> Collection:
-    (text,) = connection.execute("SELECT document FROM collection WHERE uid = ?", (uid,)).fetchone()
-    return Collection.model_validate_json(text)
+    row = connection.execute("SELECT document FROM collection WHERE uid = ?", (uid,)).fetchone()
+    if row is None:
+        raise NotFound("COLLECTION_NOT_FOUND", "the collection was deleted meanwhile")
+    return Collection.model_validate_json(row[0])
 
 
-def _set_active(connection: sqlite3.Connection, uid: str, number: int | None) -> None:
-    collection = _collection(connection, uid).model_copy(update={"active_build": number})
+def _update_collection(connection: sqlite3.Connection, uid: str, **values: Any) -> None:
+    collection = _collection(connection, uid).model_copy(update=values)
     connection.execute("UPDATE collection SET document = ? WHERE uid = ?", (collection.model_dump_json(), uid))
 
 
-def _drop_old(connection: sqlite3.Connection, uid: str) -> set[int]:
-    old = [build for build in _builds(connection, uid) if build.kept][KEPT_BUILDS:]
+def _succeed(connection: sqlite3.Connection, uid: str, build: Build) -> Build:
+    report = build.report
+    assert report is not None
+    metrics = {"items": float(report.item_count), "size_bytes": float(report.size_bytes)}
+    if report.chosen:
+        metrics |= {"recall_at_10": report.chosen.recall, "recall_at_10_low": report.chosen.recall_low}
+    return _change(connection, uid, build, report.reason, metrics, state="SUCCEEDED", end_time=now(), kept=True)
+
+
+def _drop_old(connection: sqlite3.Connection, uid: str, most: int) -> set[int]:
+    """Keep the newest builds, and the active one however old it is."""
+    active = _collection(connection, uid).active_build
+    kept = [build for build in _builds(connection, uid) if build.kept]
+    old = [build for build in kept[most:] if build.number != active]
     for build in old:
         _store(connection, uid, build.model_copy(update={"kept": False}))
     return {build.number for build in old}

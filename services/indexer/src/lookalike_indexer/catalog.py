@@ -108,6 +108,11 @@ class Catalog:
             connection.execute("UPDATE alias SET collection = ?, etag = ? WHERE name = ?", (collection, alias.etag, name))
         return alias
 
+    def alias(self, name: str) -> Alias:
+        """Return an alias; raises NotFound."""
+        with self._database.reading() as connection:
+            return _alias(connection, name)
+
     def page_of_aliases(self, after: str | None, limit: int) -> list[Alias]:
         """Return up to `limit` aliases by name, those after the name `after`."""
         with self._database.reading() as connection:
@@ -139,9 +144,14 @@ def _refuse_taken(connection: sqlite3.Connection, name: str) -> None:
         raise AlreadyExists("NAME_TAKEN", f"a collection or alias is called {name!r} already: choose another name")
 
 
-def _check_alias(connection: sqlite3.Connection, name: str, etag: str) -> None:
-    row = connection.execute("SELECT etag FROM alias WHERE name = ?", (name,)).fetchone()
+def _alias(connection: sqlite3.Connection, name: str) -> Alias:
+    row = connection.execute("SELECT collection, etag FROM alias WHERE name = ?", (name,)).fetchone()
     if row is None:
         raise NotFound("ALIAS_NOT_FOUND", f"no such alias: {name!r}", metadata={"alias": name})
-    if etag and etag != row[0]:
+    return Alias(name=name, collection=row[0], etag=row[1])
+
+
+def _check_alias(connection: sqlite3.Connection, name: str, etag: str) -> None:
+    present = _alias(connection, name).etag
+    if etag and etag != present:
         raise etag_mismatch("alias", name, etag)

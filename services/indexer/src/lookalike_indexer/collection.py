@@ -13,7 +13,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from lookalike_indexer.admission import Offer, Refusal, judge
+from lookalike_indexer.admission import Change, Offer, Refusal, judge, judge_changes, rounded
 from lookalike_indexer.answer import NO_OPTIONS, Answer, Options, Wanted, answer, read_vectors
 from lookalike_indexer.builds.manifest import DamagedBuild
 from lookalike_indexer.candidates import NOTHING_ASKED, Asked
@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 
 class Written(NamedTuple):
-    """What became of a chunk."""
+    """What became of a chunk of items or changes: `kept` counts those that were written."""
 
     revision: int
     kept: int
@@ -51,6 +51,7 @@ class OpenCollection:
         self.uid = record.uid
         self.name = record.name
         self.space = record.space
+        self.dtype = record.dtype
         self.engine = record.engine
         self.folder = folder
         self.build_damaged = False
@@ -67,15 +68,27 @@ class OpenCollection:
 
     def upsert(self, offers: Sequence[Offer], vectors: NDArray[np.float32]) -> Written:
         """Write those offers that may come in; `vectors` is float32 [n, dim], one row an offer. Returns once they are on the disk."""
-        admitted, refusals = judge(offers, vectors)
+        as_stored = rounded(vectors, self.dtype)
+        admitted, refusals = judge(offers, as_stored)
+        stored = as_stored.stored[admitted] if refusals else as_stored.stored
+        items = [offers[place].item for place in admitted]
+        rows = Rows([item.id for item in items], normalise(stored.astype(np.float32, copy=False)))
         with self._lock:
             self._refuse_closed()
             if admitted:
-                items = [offers[place].item for place in admitted]
-                rows = Rows([item.id for item in items], normalise(vectors[admitted]))
                 self._present.make_room(len(items))
-                self._present.put(self.store.upsert(items, vectors[admitted]), rows)
+                self._present.put(self.store.upsert(items, stored), rows)
             return Written(self._present.view.revision, len(admitted), refusals)
+
+    def update(self, changes: Sequence[Change]) -> Written:
+        """Change fields of items, not their vectors, in one write, those that may be changed. Returns once they are on the disk."""
+        with self._lock:
+            self._refuse_closed()
+            _, there = self.store.get((change.id for change in changes), Columns(thumbnail=True))
+            changed, refusals = judge_changes(changes, there)
+            if changed:
+                self._present.renumber(self.store.change(changed))
+            return Written(self._present.view.revision, len(changed), refusals)
 
     def delete(self, ids: Sequence[str]) -> tuple[int, int]:
         """Delete items; returns the revision and how many were there, once it is on the disk."""
@@ -121,12 +134,12 @@ class OpenCollection:
             return answer(self.store, view, wanted, raw)
 
     def serve(self, build: ServedBuild | None, commit: Callable[[], object]) -> None:
-        """Let `build` answer searches, with all later writes applied, after `commit` has noted it."""
+        """Let `build` answer searches, with all later writes applied, after `commit` has noted it; not if that returns False."""
         with self._lock:
             self._refuse_closed()
             present = self._load(build)
-            commit()
-            self._present = present
+            if commit() is not False:
+                self._present = present
 
     @contextmanager
     def held(self) -> Iterator[View]:

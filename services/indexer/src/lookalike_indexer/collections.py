@@ -16,7 +16,7 @@ from lookalike_indexer.build_log import BuildLog
 from lookalike_indexer.catalog import Catalog, etag_mismatch
 from lookalike_indexer.collection import BUILDS_FOLDER, ITEMS_FILE, OpenCollection, create_folder, etag_of
 from lookalike_indexer.database import refusing_when_full
-from lookalike_indexer.records import Collection, Dba, Engine, Space, now
+from lookalike_indexer.records import Collection, Dba, DType, Engine, Space, now
 from lookalike_indexer.store import Store
 from lookalike_runtime.errors import NotFound, Unavailable
 
@@ -29,6 +29,14 @@ class Summary(NamedTuple):
     item_count: int
     fresh_item_count: int
     etag: str
+
+
+class Drift(NamedTuple):
+    """How far a collection is from its active build: items written or deleted since, of `item_count`."""
+
+    revision: int
+    item_count: int
+    changed: int
 
 
 class Collections:
@@ -54,7 +62,9 @@ class Collections:
                 if build.name not in kept:
                     shutil.rmtree(build)
 
-    def create(self, name: str, space: Space, engine: Engine, dba: Dba, recall_target: float, expire_time: int | None) -> Summary:
+    def create(
+        self, name: str, space: Space, engine: Engine, dba: Dba, recall_target: float, expire_time: int | None, dtype: DType = "float32"
+    ) -> Summary:
         """Make an empty collection; raises AlreadyExists or ResourceExhausted."""
         record = Collection(
             uid=uuid.uuid4().hex,
@@ -65,6 +75,7 @@ class Collections:
             recall_target=recall_target,
             create_time=now(),
             expire_time=expire_time,
+            dtype=dtype,
         )
         return self._add(record, lambda _: None)
 
@@ -75,10 +86,8 @@ class Collections:
             for items, vectors in archive.parts():
                 store.restore(items, vectors)
 
-        kept = archive.settings.model_dump(include={"engine", "dba", "recall_target"})
-        record = Collection(
-            uid=uuid.uuid4().hex, name=name, space=archive.settings.space, **kept, create_time=now(), expire_time=expire_time
-        )
+        kept = archive.settings.model_dump(include={"space", "engine", "dba", "recall_target", "dtype"})
+        record = Collection(uid=uuid.uuid4().hex, name=name, **kept, create_time=now(), expire_time=expire_time)
         return self._add(record, fill)
 
     def _add(self, record: Collection, fill: Callable[[Store], None]) -> Summary:
@@ -139,6 +148,22 @@ class Collections:
             store.close()
         record = record.model_copy(update={"active_build": active})
         return Summary(record, revision, items, fresh, etag_of(record.uid, revision, active))
+
+    def revision(self, uid: str) -> int | None:
+        """Return the revision of an open collection; one that is not open does not change."""
+        opened = self._open.get(uid)
+        return opened.view.revision if opened else None
+
+    def drift(self, record: Collection) -> Drift:
+        """Return what has changed since a collection's active build, without opening it for searches."""
+        built = self._builds.get(record.uid, record.active_build).report if record.active_build else None
+        opened = self._open.get(record.uid)
+        store = opened.store if opened else Store(self._root / record.uid / ITEMS_FILE)
+        try:
+            return Drift(*store.drift(built.revision if built else 0))
+        finally:
+            if not opened:
+                store.close()
 
     def summaries(self, records: Iterable[Collection]) -> list[Summary]:
         """Return what is in each of several collections, less those that are deleted meanwhile."""

@@ -13,6 +13,9 @@ from lookalike_runtime.errors import ResourceExhausted, Unavailable
 
 # In WAL mode, FULL is what makes a commit wait for its fsync.
 SYNCHRONOUS = "FULL"
+# Longest wait for other processes' locks, and for readers of an older state while the log is emptied.
+_SECONDS = 30
+_LOG_MILLISECONDS = 500
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -48,7 +51,7 @@ class Database:
             self._writer.executescript(schema)
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=_SECONDS)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={SYNCHRONOUS}")
         self._prepare(connection)
@@ -71,8 +74,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A transaction that sees one state of the database throughout the block."""
-        if self._closed:
-            raise Unavailable("CLOSED", "what is read was closed meanwhile: try again")
+        self._refuse_closed()
         try:
             connection = self._idle.pop()
         except IndexError:
@@ -86,6 +88,29 @@ class Database:
                 connection.close()
             else:
                 self._idle.append(connection)
+
+    def rewrite(self) -> None:
+        """Write the file anew without what was deleted, as far as the log; readers go on, writers wait."""
+        with self._lock, refusing_when_full():
+            self._refuse_closed()
+            # Else pages could end in what lay in memory.
+            self._writer.execute("PRAGMA secure_delete=ON")
+            self._writer.execute("VACUUM")
+
+    def empty_log(self) -> bool:
+        """Carry the log over into the file and empty it; False while somebody reads an older state."""
+        with self._lock, refusing_when_full():
+            self._refuse_closed()
+            self._writer.execute(f"PRAGMA busy_timeout={_LOG_MILLISECONDS}")
+            try:
+                (busy, _, _) = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                self._writer.execute(f"PRAGMA busy_timeout={1000 * _SECONDS}")
+            return not busy
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise Unavailable("CLOSED", "what is read was closed meanwhile: try again")
 
     def close(self) -> None:
         """Close the file; readers at work finish first."""

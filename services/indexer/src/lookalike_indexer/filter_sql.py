@@ -25,6 +25,20 @@ class Condition(NamedTuple):
     values: tuple[Bindable, ...] = ()
 
 
+class Grouping(NamedTuple):
+    """SQL of the kind (`NUMBER`, `TEXT`, `TRUTH`, NULL if it is missing, an object or a list) and the value of a field, what to group by,
+    and the values of the question marks of `kind` and `value`, in this order.
+    """
+
+    kind: str
+    value: str
+    group: str
+    values: tuple[Bindable, ...] = ()
+
+
+NUMBER, TEXT, TRUTH = 0, 1, 2
+
+
 def register(connection: sqlite3.Connection) -> None:
     """Give a connection the function that conditions call."""
     connection.create_function("value_at", 2, _value_at, deterministic=True)
@@ -44,6 +58,19 @@ def condition(item_filter: Filter | None) -> Condition:
             return Condition(f"NOT ({negated.sql})", negated.values)
         case _:
             return _on_column(item_filter) if item_filter.path[0] in COLUMNS else _on_payload(item_filter)
+
+
+def grouping(path: Path) -> Grouping:
+    """Return how to tell the values of a field apart."""
+    if path[0] in COLUMNS:
+        column = COLUMNS[COLUMNS.index(path[0])]
+        return Grouping(f"CASE WHEN {column} <> '' THEN {TEXT} END", column, column)
+    place, keys = _json_path(path[1:]), _keys(path[1:])
+    kinds = {"integer": NUMBER, "real": NUMBER, "text": TEXT, "true": TRUTH, "false": TRUTH}
+    cases = " ".join(f"WHEN '{name}' THEN {number}" for name, number in kinds.items())
+    kind = f"CASE {_TYPE} {cases} END"
+    value = f"CASE WHEN {_TYPE} IN ('true', 'false') THEN {_TYPE} = 'true' ELSE coalesce(({_NUMBER}), ({_TEXT})) END"
+    return Grouping(kind, value, "kind, value", (place, place, place, place, keys, place, keys, place))
 
 
 def _joined(word: str, conditions: Sequence[Condition]) -> Condition:

@@ -13,7 +13,7 @@ from lookalike_indexer.archives.reading import Archive
 from lookalike_indexer.builds.queue import BuildQueue
 from lookalike_indexer.catalog import Catalog
 from lookalike_indexer.collections import Collections, Summary
-from lookalike_indexer.records import Collection, Dba, Engine, Space, now
+from lookalike_indexer.records import Collection, Dba, DType, Engine, Space, now
 from lookalike_runtime.errors import FailedPrecondition, NotFound
 
 log = structlog.get_logger()
@@ -35,9 +35,11 @@ class Lifecycle:
         for record in await to_thread(self._catalog.all):
             await self._report_health(record.name, True)
 
-    async def create(self, name: str, space: Space, engine: Engine, dba: Dba, recall_target: float, expire_time: int | None) -> Summary:
+    async def create(
+        self, name: str, space: Space, engine: Engine, dba: Dba, recall_target: float, expire_time: int | None, dtype: DType
+    ) -> Summary:
         """Make an empty collection; raises AlreadyExists or ResourceExhausted."""
-        summary = await to_thread(self._collections.create, name, space, engine, dba, recall_target, expire_time)
+        summary = await to_thread(self._collections.create, name, space, engine, dba, recall_target, expire_time, dtype)
         await self._report_health(name, True)
         return summary
 

@@ -11,6 +11,7 @@ from lookalike_retrieval.dba import DEFAULT_POWER, Weights
 
 Engine = Literal["annoy", "exact", "hnsw"]
 Source = Literal["annoy", "scan", "exact", "hnsw"]
+DType = Literal["float32", "float16"]
 State = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
 ENDED: frozenset[State] = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 
@@ -47,7 +48,7 @@ class Dba(Record):
 
 
 class Collection(Record):
-    """What the catalog knows of a collection."""
+    """What the catalog knows of a collection. `pinned`: its active build was activated by a call; no automatic build replaces it."""
 
     uid: str
     name: str
@@ -58,6 +59,8 @@ class Collection(Record):
     create_time: int
     expire_time: int | None = None
     active_build: int | None = None
+    dtype: DType = "float32"
+    pinned: bool = False
 
 
 class Alias(Record):
@@ -69,12 +72,16 @@ class Alias(Record):
 
 
 class BuildSpec(Record):
-    """How a build was asked for: `dba` None means as the collection says, 0 means the default."""
+    """How a build was asked for: `dba` None means as the collection says, 0 means the default.
+
+    `purge`: older builds go, and the store is wiped, once it serves.
+    """
 
     dba: Dba | None = None
     trees: int = 0
     reduced_dim: int = 0
     force_engine: bool = False
+    purge: bool = False
 
 
 class EffortPoint(Record):
@@ -160,7 +167,10 @@ class Failure(Record):
 
 
 class Build(Record):
-    """One build. `kept` tells whether its files are there to be activated."""
+    """One build. `kept` tells whether its files are there to be activated; `automatic` that nobody asked for it.
+
+    One that is kept and RUNNING serves already, while what is older is wiped.
+    """
 
     number: int
     request_id: str
@@ -168,6 +178,7 @@ class Build(Record):
     state: State = "PENDING"
     progress: Progress | None = None
     kept: bool = False
+    automatic: bool = False
     report: BuildReport | None = None
     error: Failure | None = None
     create_time: int

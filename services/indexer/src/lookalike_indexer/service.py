@@ -9,6 +9,7 @@ from contextlib import suppress
 import grpc
 
 from lookalike_indexer.build_log import BuildLog
+from lookalike_indexer.builds.automatic import AutomaticBuilds
 from lookalike_indexer.builds.queue import BuildQueue
 from lookalike_indexer.catalog import Catalog, open_catalog
 from lookalike_indexer.collections import Collections
@@ -53,14 +54,23 @@ class IndexerService:
         (self._folder.path / SCRATCH_FOLDER).mkdir(exist_ok=True)
         self._database = open_catalog(self._folder.path / CATALOG_FILE)
         self._catalog = Catalog(self._database)
-        self._builds = BuildLog(self._database)
+        self._builds = BuildLog(self._database, settings.kept_builds)
         self._collections = Collections(self._folder.path / COLLECTIONS_FOLDER, self._catalog, self._builds)
         self._collections.sweep()
         self._queue = BuildQueue(self._collections, self._catalog, self._builds, settings.exact_below)
         self._rankings = Rankings(self._folder.path / RANK_FOLDER)
+        self._automatic = AutomaticBuilds(
+            self._collections,
+            self._catalog,
+            self._builds,
+            self._queue,
+            share=settings.auto_build_share,
+            least_items=settings.exact_below,
+            seconds=settings.auto_build_seconds,
+        )
         self._lifecycle = Lifecycle(self._collections, self._catalog, self._queue, self._report_health)
         self._health: Health | None = None
-        self._expiry: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def add_to(self, server: grpc.aio.Server) -> list[str]:
         collection_servicer = CollectionServicer(self._catalog, self._collections, self._lifecycle)
@@ -82,13 +92,15 @@ class IndexerService:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(self._settings.threads, "indexer"))
         await self._lifecycle.announce()
         await self._queue.start()
-        self._expiry = asyncio.create_task(self._lifecycle.expire_forever(self._settings.expiry_seconds))
+        self._tasks.append(asyncio.create_task(self._lifecycle.expire_forever(self._settings.expiry_seconds)))
+        if self._settings.auto_build_share:
+            self._tasks.append(asyncio.create_task(self._automatic.look_forever()))
 
     async def stop(self) -> None:
-        if self._expiry:
-            self._expiry.cancel()
+        for task in self._tasks:
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await self._expiry
+                await task
         await self._queue.stop()
         self._collections.close()
         self._database.close()

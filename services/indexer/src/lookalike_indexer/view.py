@@ -146,6 +146,10 @@ class Present:
         self._fresh.drop(ids)
         self._publish(revision, ids)
 
+    def renumber(self, revision: int) -> None:
+        """Show that the write `revision` has changed no vector."""
+        self.view = replace(self.view, revision=revision)
+
     def present(self, ids: Sequence[str]) -> list[str]:
         """Return those of `ids` that are in the collection, each once, in their order."""
         fresh = self._fresh.present(ids)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict
 
 from lookalike_indexer.admission import MAX_ID_BYTES, MAX_LABEL_BYTES, MAX_PAYLOAD_BYTES, MAX_THUMBNAIL_BYTES, MAX_URI_BYTES
-from lookalike_indexer.records import Dba, Engine, Space
+from lookalike_indexer.records import Dba, DType, Engine, Space
 
 FORMAT: Final = 1
 COLLECTION_FILE: Final = "collection.json"
@@ -54,6 +54,7 @@ class Settings(BaseModel):
     engine: Engine
     dba: Dba
     recall_target: float
+    dtype: DType
     revision: int
     item_count: int
     exported: str

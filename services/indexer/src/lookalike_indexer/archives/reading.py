@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from lookalike_indexer.admission import MAX_THUMBNAIL_BYTES, Offer, judge
+from lookalike_indexer.admission import MAX_THUMBNAIL_BYTES, Offer, judge, rounded
 from lookalike_indexer.archives.layout import (
     COLLECTION_FILE,
     FORMAT,
@@ -35,10 +35,10 @@ _READ_BYTES = 1 << 20
 
 
 class ArchivedItems(NamedTuple):
-    """Items as they were, and their raw vectors, [n, dim] in the order of the items."""
+    """Items as they were, and their raw vectors, [n, dim] in the order of the items, of the collection's dtype."""
 
     items: list[StoredItem]
-    vectors: NDArray[np.float32]
+    vectors: NDArray[Any]
 
 
 class _Manifest(BaseModel):
@@ -84,16 +84,16 @@ class Archive:
         thumbnails = self._thumbnails(part.thumbnails, len(lines))
         with _naming(part.items):
             items = [_item(line, thumbnail) for line, thumbnail in zip(lines, thumbnails, strict=True)]
-        _, refusals = judge([Offer(item) for item in items], vectors)
+        _, refusals = judge([Offer(item) for item in items], rounded(vectors, self.settings.dtype))
         if refusals:
             place, error = refusals[0]
             raise _damaged(part.items, f"item {items[place].id[:80]!r}: {error.message}")
         return ArchivedItems(items, vectors)
 
-    def _vectors(self, name: str, count: int) -> NDArray[np.float32]:
-        vectors = self._tensors(name).get("vectors")
-        if vectors is None or vectors.dtype != np.float32 or vectors.shape != (count, self.settings.space.dim):
-            raise _damaged(name, f"it lacks `vectors`, float32 [{count}, {self.settings.space.dim}]")
+    def _vectors(self, name: str, count: int) -> NDArray[Any]:
+        vectors, dtype = self._tensors(name).get("vectors"), self.settings.dtype
+        if vectors is None or str(vectors.dtype) != dtype or vectors.shape != (count, self.settings.space.dim):
+            raise _damaged(name, f"it lacks `vectors`, {dtype} [{count}, {self.settings.space.dim}]")
         return vectors
 
     def _thumbnails(self, name: str, count: int) -> list[bytes]:

@@ -8,15 +8,16 @@ import json
 import tarfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from lookalike_indexer.archives.layout import COLLECTION_FILE, FORMAT, MANIFEST_FILE, PART_ITEMS, Line, Part, Settings
 from lookalike_indexer.collection import OpenCollection
 from lookalike_indexer.records import Collection
-from lookalike_indexer.store import StoredItem
+from lookalike_indexer.store import StoredItem, layout_of
 
 
 def write_archive(collection: OpenCollection, record: Collection, file: BinaryIO) -> Settings:
@@ -25,7 +26,7 @@ def write_archive(collection: OpenCollection, record: Collection, file: BinaryIO
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar, collection.store.one_state(PART_ITEMS) as state:
         settings = Settings(
             format=FORMAT,
-            **record.model_dump(include={"name", "space", "engine", "dba", "recall_target"}),
+            **record.model_dump(include={"name", "space", "engine", "dba", "recall_target", "dtype"}),
             revision=state.revision,
             item_count=state.item_count,
             exported=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -60,10 +61,11 @@ def _line(item: StoredItem) -> bytes:
     return line.model_dump_json(exclude_defaults=True).encode() + b"\n"
 
 
-def _vectors(items: Sequence[StoredItem], dim: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    return np.frombuffer(b"".join(item.vector for item in items), "<f4").reshape(-1, dim)
+def _vectors(items: Sequence[StoredItem], dim: int) -> NDArray[np.floating[Any]]:
+    layout = layout_of(len(items[0].vector), dim)
+    return np.frombuffer(b"".join(item.vector for item in items), layout).reshape(-1, dim)
 
 
-def _thumbnails(items: Sequence[StoredItem]) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]:
+def _thumbnails(items: Sequence[StoredItem]) -> dict[str, NDArray[Any]]:
     offsets = np.cumsum([0, *(len(item.thumbnail) for item in items)], dtype=np.int64)
     return {"data": np.frombuffer(b"".join(item.thumbnail for item in items), np.uint8), "offsets": offsets}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from asyncio import to_thread
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -10,13 +11,14 @@ from contextlib import suppress
 import structlog
 
 from lookalike_indexer.build_log import BuildLog
-from lookalike_indexer.builds.installation import activate, install, prepare, remove_debris
+from lookalike_indexer.builds.installation import activate, install, prepare, purge, remove_debris
 from lookalike_indexer.builds.manifest import DamagedBuild
 from lookalike_indexer.builds.process import BuildFailed, BuildProcess
+from lookalike_indexer.builds.room import require_room
 from lookalike_indexer.catalog import Catalog
 from lookalike_indexer.collection import OpenCollection
 from lookalike_indexer.collections import Collections
-from lookalike_indexer.records import Build, BuildReport, BuildSpec, Event, Failure, Progress
+from lookalike_indexer.records import Build, BuildSpec, Collection, Event, Failure, Progress
 from lookalike_runtime.errors import FailedPrecondition, NotFound, ResourceExhausted, ServiceError
 
 _SECONDS_BETWEEN_TRIES = 2.0
@@ -48,9 +50,9 @@ class BuildQueue:
         self._stopping = False
 
     async def start(self) -> None:
-        """Note which builds an earlier server left unfinished, queue those that had not begun, and begin."""
+        """Note which builds an earlier server left unfinished, queue those that had not begun or purge, and begin."""
         for uid, build in await to_thread(self._builds.under_way):
-            if build.state == "RUNNING":
+            if build.state == "RUNNING" and not build.kept:
                 await to_thread(self._builds.fail, uid, build.number, INTERRUPTED)
             else:
                 self._waiting.put_nowait((uid, build.number))
@@ -68,11 +70,32 @@ class BuildQueue:
                 await self._worker
 
     async def create(self, collection: OpenCollection, spec: BuildSpec, request_id: str) -> Build:
-        """Queue a build, or return the one that `request_id` made; raises AlreadyExists or FailedPrecondition."""
-        empty = collection.view.item_count == 0
-        if empty and not await to_thread(self._builds.knows, collection.uid, request_id):
+        """Queue a build, or return the one that `request_id` made; an automatic one that is under way makes way for it.
+
+        Raises AlreadyExists, FailedPrecondition, or ResourceExhausted where it would not fit on the disk.
+        """
+        if not await to_thread(self._builds.knows, collection.uid, request_id):
+            await self._make_way(collection.uid)
+            await to_thread(self._refuse_impossible, collection, spec)
+        return await self._add(collection, spec, request_id)
+
+    async def begin_automatic(self, collection: OpenCollection, spec: BuildSpec) -> Build:
+        """Queue a build that nobody asked for; raises FailedPrecondition or ResourceExhausted."""
+        await to_thread(self._refuse_impossible, collection, spec)
+        return await self._add(collection, spec, f"automatic-{uuid.uuid4()}", automatic=True)
+
+    async def _make_way(self, uid: str) -> None:
+        for other, build in await to_thread(self._builds.under_way):
+            if other == uid and build.automatic:
+                await self.cancel(uid, build.number)
+
+    def _refuse_impossible(self, collection: OpenCollection, spec: BuildSpec) -> None:
+        if collection.view.item_count == 0:
             raise FailedPrecondition("COLLECTION_EMPTY", f"collection {collection.name!r} has no items: upsert some first")
-        build, new = await to_thread(self._builds.add, collection.uid, spec, request_id)
+        require_room(collection, self._catalog.find(collection.name), spec)
+
+    async def _add(self, collection: OpenCollection, spec: BuildSpec, request_id: str, *, automatic: bool = False) -> Build:
+        build, new = await to_thread(self._builds.add, collection.uid, spec, request_id, automatic=automatic)
         if new:
             self._waiting.put_nowait((collection.uid, build.number))
         return build
@@ -132,28 +155,54 @@ class BuildQueue:
 
     async def _make(self, uid: str, number: int) -> None:
         record = await to_thread(self._catalog.by_uid, uid)
-        if record is None or not await to_thread(self._builds.start, uid, number):
+        if record is None:
             return
-        self._tell_watchers()
         collection = await to_thread(self._collections.open, record)
+        build = await to_thread(self._builds.get, uid, number)
+        if build.state == "RUNNING":
+            await self._resume(collection, build)
+        elif await to_thread(self._builds.start, uid, number):
+            self._tell_watchers()
+            await self._run(collection, record, build)
+
+    async def _resume(self, collection: OpenCollection, build: Build) -> None:
+        """Go on with a purge that an earlier server's end has interrupted; that of a damaged build comes to nothing."""
+        if build.kept:
+            await self._purge(collection, build.number)
+        else:
+            await self._note(self._builds.fail, collection.uid, build.number, INTERRUPTED)
+
+    async def _run(self, collection: OpenCollection, record: Collection, build: Build) -> None:
+        uid, number = collection.uid, build.number
         try:
-            build = await to_thread(self._builds.get, uid, number)
             job = await to_thread(prepare, collection, record, build, self._exact_below)
             self._process = await BuildProcess.start(job)
             if (uid, number) in self._unwanted or self._stopping:
                 self._kill()
             report = await self._process.result(lambda progress: self._advance(uid, number, progress))
-            await self._install(collection, number, report)
+            await to_thread(install, collection, number, report, self._builds)
         except BuildFailed as error:
             await self._end(collection, number, error.failure)
         except DamagedBuild as error:
             await self._end(collection, number, Failure(code="DATA_LOSS", reason="BUILD_DAMAGED", message=f"{error}; start another build"))
         except ServiceError as error:
             await self._end(collection, number, Failure(code=error.code, reason=error.reason, message=error.message))
+        else:
+            log.info("build_serves", collection=collection.name, build=number, engine=report.engine, reason=report.reason)
+            if build.spec.purge:
+                self._tell_watchers()
+                await self._purge(collection, number)
 
-    async def _install(self, collection: OpenCollection, number: int, report: BuildReport) -> None:
-        await to_thread(install, collection, number, report, self._builds)
-        log.info("build_succeeded", collection=collection.name, build=number, engine=report.engine, reason=report.reason)
+    async def _purge(self, collection: OpenCollection, number: int) -> None:
+        """Wipe the store; the build serves already. Where the server ends meanwhile, the next one begins anew."""
+        try:
+            await to_thread(purge, collection, number, self._builds, lambda: self._stopping)
+            if not self._stopping:
+                await self._note(self._builds.succeed, collection.uid, number)
+        except ServiceError as error:
+            message = f"the build serves and older ones are deleted, but the store could not be wiped: {error.message}; purge again"
+            log.warning("purge_failed", collection=collection.name, build=number, reason=error.reason, error=error.message)
+            await self._note(self._builds.fail, collection.uid, number, Failure(code=error.code, reason=error.reason, message=message))
 
     async def _end(self, collection: OpenCollection, number: int, failure: Failure) -> None:
         await to_thread(remove_debris, collection, number)

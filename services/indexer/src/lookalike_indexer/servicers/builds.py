@@ -59,7 +59,7 @@ class BuildServicer(builds_pb2_grpc.BuildServiceServicer):
         record = await to_thread(self._catalog.resolve, collection_id("parent", request.parent))
         builds = await to_thread(self._builds.page, record.uid, before, size + 1)
         token = encode_token(str(builds[size - 1].number)) if len(builds) > size else ""
-        messages = [build_message(record.name, build, record.active_build) for build in builds[:size]]
+        messages = [build_message(record, build) for build in builds[:size]]
         return builds_pb2.ListBuildsResponse(builds=messages, next_page_token=token)
 
     async def CancelBuild(self, request: builds_pb2.CancelBuildRequest, context: Context) -> builds_pb2.Build:
@@ -85,8 +85,7 @@ class BuildServicer(builds_pb2_grpc.BuildServiceServicer):
             raise NotFound("BUILD_NOT_FOUND", f"no build {name!r}: {error.message}", metadata={"build": name}) from None
 
     async def _message(self, collection: str, build: Build) -> builds_pb2.Build:
-        record = await to_thread(self._catalog.find, collection)
-        return build_message(collection, build, record.active_build)
+        return build_message(await to_thread(self._catalog.find, collection), build)
 
 
 def _spec(message: builds_pb2.BuildSpec) -> BuildSpec:
@@ -97,6 +96,7 @@ def _spec(message: builds_pb2.BuildSpec) -> BuildSpec:
         trees=in_range("spec.trees", message.trees, 0, MAX_TREES),
         reduced_dim=message.reduced_dim,
         force_engine=message.force_engine,
+        purge=message.purge,
     )
 
 

@@ -12,8 +12,9 @@ from google.protobuf.empty_pb2 import Empty
 from lookalike_indexer.catalog import Catalog
 from lookalike_indexer.collections import Collections
 from lookalike_indexer.lifecycle import Lifecycle
-from lookalike_indexer.records import Alias, Dba, Engine
+from lookalike_indexer.records import Alias, Dba, DType, Engine
 from lookalike_indexer.servicers.translate import (
+    DTYPES,
     ENGINES,
     collection_id,
     collection_message,
@@ -23,6 +24,7 @@ from lookalike_indexer.servicers.translate import (
     space_of,
 )
 from lookalike_protos.indexer.v1 import collections_pb2, collections_pb2_grpc
+from lookalike_protos.types.v1 import vectors_pb2
 from lookalike_runtime.errors import invalid_field
 from lookalike_runtime.paging import decode_token, encode_token, page_size
 from lookalike_runtime.resource_names import check_id, parse_name
@@ -31,6 +33,10 @@ DEFAULT_RECALL_TARGET = 0.95
 _ENGINES_BY_NUMBER: dict[collections_pb2.Engine.ValueType, Engine] = {
     collections_pb2.ENGINE_UNSPECIFIED: "annoy",
     **{number: name for name, number in ENGINES.items()},
+}
+_DTYPES_BY_NUMBER: dict[vectors_pb2.DType.ValueType, DType] = {
+    vectors_pb2.D_TYPE_UNSPECIFIED: "float32",
+    **{number: name for name, number in DTYPES.items()},
 }
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -51,6 +57,7 @@ class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
             dba_of("collection.dba", asked.dba) if asked.HasField("dba") else Dba(),
             _recall_target(asked.recall_target),
             expire_time_of("collection.expire_time", asked.expire_time) if asked.HasField("expire_time") else None,
+            _dtype(asked.dtype),
         )
         return collection_message(summary)
 
@@ -77,6 +84,10 @@ class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
         target = collection_id("alias.collection", request.alias.collection)
         return _alias_message(await to_thread(self._catalog.add_alias, name, target))
 
+    async def GetAlias(self, request: collections_pb2.GetAliasRequest, context: Context) -> collections_pb2.Alias:
+        (name,) = parse_name("name", request.name, "aliases")
+        return _alias_message(await to_thread(self._catalog.alias, name))
+
     async def UpdateAlias(self, request: collections_pb2.UpdateAliasRequest, context: Context) -> collections_pb2.Alias:
         (name,) = parse_name("alias.name", request.alias.name, "aliases")
         target = collection_id("alias.collection", request.alias.collection)
@@ -102,6 +113,12 @@ def _engine(number: collections_pb2.Engine.ValueType) -> Engine:
     if number not in _ENGINES_BY_NUMBER:
         raise invalid_field("collection.engine", f"{number} is unknown: send ENGINE_ANNOY or ENGINE_EXACT")
     return _ENGINES_BY_NUMBER[number]
+
+
+def _dtype(number: vectors_pb2.DType.ValueType) -> DType:
+    if number not in _DTYPES_BY_NUMBER:
+        raise invalid_field("collection.dtype", f"{number} is unknown: send D_TYPE_FLOAT32 or D_TYPE_FLOAT16")
+    return _DTYPES_BY_NUMBER[number]
 
 
 def _recall_target(target: float) -> float:

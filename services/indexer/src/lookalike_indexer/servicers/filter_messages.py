@@ -17,7 +17,13 @@ MAX_PATH_BYTES = 256
 MAX_TEXT_BYTES = 4 * 1024
 
 
-Filtered = search_pb2.SearchRequest | items_pb2.ListItemsRequest | items_pb2.CountItemsRequest | items_pb2.DeleteItemsRequest
+Filtered = (
+    search_pb2.SearchRequest
+    | items_pb2.ListItemsRequest
+    | items_pb2.CountItemsRequest
+    | items_pb2.CountValuesRequest
+    | items_pb2.DeleteItemsRequest
+)
 
 
 def filter_in(request: Filtered) -> Filter | None:
@@ -53,16 +59,16 @@ class _Reader:
     def _leaf(self, field: str, message: filters_pb2.Filter) -> Filter:
         match message.WhichOneof("kind"):
             case "equals":
-                path = _path(f"{field}.equals.path", message.equals.path)
+                path = field_path(f"{field}.equals.path", message.equals.path)
                 return OneOf(path, (self._value(f"{field}.equals.value", message.equals.value),))
             case "one_of":
                 return self._one_of(f"{field}.one_of", message.one_of)
             case "range":
                 return _range(f"{field}.range", message.range)
             case "exists":
-                return Exists(_path(f"{field}.exists.path", message.exists.path))
+                return Exists(field_path(f"{field}.exists.path", message.exists.path))
             case _:
-                path = _path(f"{field}.prefix.path", message.prefix.path)
+                path = field_path(f"{field}.prefix.path", message.prefix.path)
                 return Prefix(path, _text(f"{field}.prefix.prefix", message.prefix.prefix))
 
     def _list(self, field: str, messages: Sequence[filters_pb2.Filter], depth: int) -> tuple[Filter, ...]:
@@ -71,7 +77,7 @@ class _Reader:
         return tuple(self.read(f"{field}[{place}]", each, depth + 1) for place, each in enumerate(messages))
 
     def _one_of(self, field: str, message: filters_pb2.FieldOneOf) -> OneOf:
-        path = _path(f"{field}.path", message.path)
+        path = field_path(f"{field}.path", message.path)
         if not message.values:
             raise invalid_field(f"{field}.values", "it is empty: at least 1")
         return OneOf(path, tuple(self._value(f"{field}.values[{place}]", each) for place, each in enumerate(message.values)))
@@ -92,7 +98,7 @@ class _Reader:
 
 
 def _range(field: str, message: filters_pb2.FieldRange) -> Range:
-    path = _path(f"{field}.path", message.path)
+    path = field_path(f"{field}.path", message.path)
     lower, upper = message.WhichOneof("lower"), message.WhichOneof("upper")
     if not lower and not upper:
         raise invalid_field(field, "it has no bound: set at least one")
@@ -103,18 +109,20 @@ def _range(field: str, message: filters_pb2.FieldRange) -> Range:
     )
 
 
-def _path(field: str, path: str) -> Path:
+def field_path(field: str, path: str) -> Path:
+    """Return what a path names; raises InvalidArgument naming what is wrong in `field`."""
     if len(path.encode()) > MAX_PATH_BYTES:
         raise invalid_field(field, f"{path[:40]!r}… has {len(path.encode())} bytes: at most {MAX_PATH_BYTES}")
     head, *keys = path.split(".")
-    if path in COLUMNS or (head == PAYLOAD and keys and all(map(_is_key, keys))):
+    if path in COLUMNS or (head == PAYLOAD and keys and all(map(is_key, keys))):
         return (head, *keys)
     raise invalid_field(
         field, f"{path!r} names no field: id, label, uri, or payload.KEY, each key without '\"', '\\' and control characters"
     )
 
 
-def _is_key(key: str) -> bool:
+def is_key(key: str) -> bool:
+    """Tell whether a path can name a key."""
     return bool(key) and not any(each in '"\\' or unicodedata.category(each) == "Cc" for each in key)
 
 

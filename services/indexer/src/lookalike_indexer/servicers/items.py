@@ -11,25 +11,29 @@ import grpc
 
 from lookalike_indexer.collection import OpenCollection, require_revision
 from lookalike_indexer.collections import Collections
-from lookalike_indexer.servicers.filter_messages import filter_in
+from lookalike_indexer.servicers.filter_messages import field_path, filter_in
 from lookalike_indexer.servicers.item_messages import (
     MAX_ITEMS_BYTES,
     batch_message,
+    change_of,
     columns_of,
     item_message,
     most_rows,
     offer_of,
     require_room,
+    value_message,
 )
 from lookalike_indexer.servicers.translate import collection_id, collection_name, in_range, vectors_of
 from lookalike_protos.indexer.v1 import items_pb2, items_pb2_grpc
-from lookalike_runtime.errors import InvalidArgument, invalid_field
+from lookalike_runtime.errors import ServiceError, invalid_field
 from lookalike_runtime.paging import decode_token, encode_token, page_size
 from lookalike_runtime.status import status_of
 
 MAX_CHUNK_ITEMS = 1_000
 MAX_READ_IDS = 1_000
 MAX_DELETED_IDS = 10_000
+MAX_VALUES = 10_000
+DEFAULT_VALUES = 100
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -87,6 +91,36 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
         require_revision(revision, request.min_revision)
         return items_pb2.CountItemsResponse(count=count, revision=revision, collection=collection_name(collection.name))
 
+    async def CountValues(self, request: items_pb2.CountValuesRequest, context: Context) -> items_pb2.CountValuesResponse:
+        path, item_filter = field_path("path", request.path), filter_in(request)
+        if path == ("id",):
+            raise invalid_field("path", "every id is there once: count label, uri or payload.KEY")
+        limit = in_range("limit", request.limit, 0, MAX_VALUES) or DEFAULT_VALUES
+        collection = await to_thread(self._collections.get, collection_id("collection", request.collection))
+        try:
+            revision, found = await to_thread(collection.store.values, path, item_filter, limit, MAX_ITEMS_BYTES)
+        except ValueError as error:
+            raise invalid_field("limit", f"{error}: one answer holds {MAX_ITEMS_BYTES:,} bytes of them; ask for fewer") from None
+        require_revision(revision, request.min_revision)
+        return items_pb2.CountValuesResponse(
+            values=[items_pb2.ValueCount(value=value_message(value), count=count) for value, count in found.values],
+            distinct_count=found.distinct,
+            missing_count=found.missing,
+            revision=revision,
+            collection=collection_name(collection.name),
+        )
+
+    async def UpdateItems(self, request: items_pb2.UpdateItemsRequest, context: Context) -> items_pb2.UpdateItemsResponse:
+        in_range("changes", len(request.changes), 1, MAX_CHUNK_ITEMS)
+        collection = await to_thread(self._collections.get, collection_id("collection", request.collection))
+        written = await to_thread(collection.update, [change_of(each) for each in request.changes])
+        return items_pb2.UpdateItemsResponse(
+            revision=written.revision,
+            updated_count=written.kept,
+            failures=[_failure(place, error) for place, error in written.refusals],
+            collection=collection_name(collection.name),
+        )
+
     async def DeleteItems(self, request: items_pb2.DeleteItemsRequest, context: Context) -> items_pb2.DeleteItemsResponse:
         item_filter = filter_in(request)
         if item_filter is None:
@@ -121,5 +155,5 @@ def _upsert(collection: OpenCollection, chunk: items_pb2.UpsertChunk) -> items_p
     )
 
 
-def _failure(place: int, error: InvalidArgument) -> items_pb2.ItemFailure:
+def _failure(place: int, error: ServiceError) -> items_pb2.ItemFailure:
     return items_pb2.ItemFailure(index=place, error=status_of(error))

@@ -11,7 +11,22 @@ from numpy.typing import NDArray
 
 from lookalike_indexer.collection import require_space
 from lookalike_indexer.collections import Summary
-from lookalike_indexer.records import Build, BuildReport, Dba, EffortPoint, Engine, Event, Failure, PlanEntry, Progress, Source, Space, now
+from lookalike_indexer.records import (
+    Build,
+    BuildReport,
+    Collection,
+    Dba,
+    DType,
+    EffortPoint,
+    Engine,
+    Event,
+    Failure,
+    PlanEntry,
+    Progress,
+    Source,
+    Space,
+    now,
+)
 from lookalike_protos.indexer.v1 import builds_pb2, collections_pb2
 from lookalike_protos.packing import PackingError, unpack_vectors
 from lookalike_protos.types.v1 import dba_pb2, operations_pb2, space_pb2, vectors_pb2
@@ -36,6 +51,7 @@ WEIGHTS = {
 }
 WEIGHTS_BY_NUMBER = {number: name for name, number in WEIGHTS.items()} | {dba_pb2.DBA_WEIGHTS_UNSPECIFIED: "linear"}
 ENGINES: dict[Engine, collections_pb2.Engine.ValueType] = {"annoy": collections_pb2.ENGINE_ANNOY, "exact": collections_pb2.ENGINE_EXACT}
+DTYPES: dict[DType, vectors_pb2.DType.ValueType] = {"float32": vectors_pb2.D_TYPE_FLOAT32, "float16": vectors_pb2.D_TYPE_FLOAT16}
 SOURCES: dict[Source, builds_pb2.Source.ValueType] = {
     "annoy": builds_pb2.SOURCE_ANNOY,
     "scan": builds_pb2.SOURCE_SCAN,
@@ -143,28 +159,33 @@ def collection_message(summary: Summary) -> collections_pb2.Collection:
         create_time=timestamp(record.create_time),
         expire_time=timestamp(record.expire_time) if record.expire_time is not None else None,
         etag=summary.etag,
+        dtype=DTYPES[record.dtype],
     )
 
 
-def build_message(collection: str, build: Build, active: int | None) -> builds_pb2.Build:
-    """`collection` and `active` are its collection's id and the number of the build that answers searches."""
+def build_message(collection: Collection, build: Build) -> builds_pb2.Build:
+    active = build.number == collection.active_build
     spec = builds_pb2.BuildSpec(
         dba=dba_message(build.spec.dba) if build.spec.dba else None,
         trees=build.spec.trees,
         reduced_dim=build.spec.reduced_dim,
         force_engine=build.spec.force_engine,
+        purge=build.spec.purge,
     )
     return builds_pb2.Build(
-        name=build_name(collection, build.number),
+        name=build_name(collection.name, build.number),
         spec=spec,
         state=operations_pb2.State.Value(f"STATE_{build.state}"),
         progress=_progress_message(build.progress),
-        active=build.number == active,
+        active=active,
         revision=build.report.revision if build.report else 0,
-        report=_report_message(build.report) if build.report else None,
+        report=_report_message(build.report) if build.report and build.state == "SUCCEEDED" else None,
         error=_failure_message(build.error),
         create_time=timestamp(build.create_time),
         end_time=timestamp(build.end_time) if build.end_time else None,
+        kept=build.kept,
+        pinned=active and collection.pinned,
+        automatic=build.automatic,
     )
 
 

@@ -1,0 +1,42 @@
+"""How much of the disk a build takes at most, and whether there is as much."""
+
+from __future__ import annotations
+
+import shutil
+
+from lookalike_indexer.collection import ITEMS_FILE, OpenCollection
+from lookalike_indexer.records import BuildSpec, Collection
+from lookalike_runtime.errors import ResourceExhausted
+
+# Of ids.json, an item.
+_ID_BYTES = 64
+# Of one of Annoy's trees, an item, as measured from 2 to 128 dimensions: 11 to 13.
+_TREE_BYTES = 14
+# Trees of the largest index that is tried.
+_TRIED_TREES = 200
+# Reduced dimensions of all indexes that are tried, together.
+_TRIED_DIMS = 512
+
+
+def bytes_needed(record: Collection, spec: BuildSpec, items: int, store_bytes: int) -> int:
+    """Return how many bytes a build of `items` items takes at most while it is made; a purge writes the store of `store_bytes` anew."""
+    vectors = 4 * record.space.dim
+    augmented = vectors if (spec.dba or record.dba).k else 0
+    index = 0
+    if record.engine != "exact":
+        index = _TREE_BYTES * (spec.trees or _TRIED_TREES) + 4 * (spec.reduced_dim or min(_TRIED_DIMS, 4 * record.space.dim))
+    return items * (vectors + augmented + index + _ID_BYTES) + (store_bytes if spec.purge else 0)
+
+
+def require_room(collection: OpenCollection, record: Collection, spec: BuildSpec) -> None:
+    """Raise ResourceExhausted unless the disk has room for a build of all items."""
+    store_bytes = (collection.folder / ITEMS_FILE).stat().st_size
+    needed = bytes_needed(record, spec, collection.view.item_count, store_bytes)
+    free = shutil.disk_usage(collection.folder).free
+    if needed > free:
+        message = f"the build needs up to {_said(needed)} of the data folder's disk, which has {_said(free)}: free {_said(needed - free)}"
+        raise ResourceExhausted("DISK_FULL", message, metadata={"needed_bytes": str(needed), "free_bytes": str(free)})
+
+
+def _said(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"
