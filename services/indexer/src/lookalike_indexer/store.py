@@ -150,7 +150,7 @@ class Store:
         """Insert or replace items, `vectors` [n, dim] row by row, stored as they are; returns the new revision once all is on the disk."""
         with self._database.writing() as connection:
             moment = now()
-            revision = self._insert(connection, items, itertools.repeat((moment, moment)), vectors)
+            revision = self._insert(connection, items, [(moment, moment)] * len(items), vectors)
             connection.executemany("DELETE FROM tombstone WHERE id = ?", ((item.id,) for item in items))
         return revision
 
@@ -158,13 +158,13 @@ class Store:
         self,
         connection: sqlite3.Connection,
         items: Sequence[NewItem],
-        times: Iterable[tuple[int, int]],
+        times: Sequence[tuple[int, int]],
         vectors: NDArray[np.float32 | np.float16],
     ) -> int:
         little, revision = vectors.astype(vectors.dtype.newbyteorder("<"), copy=False), _next_revision(connection)
         rows = (
             (i.id, revision, revision, made, changed, i.label, i.uri, i.content_sha256, i.payload, vector.tobytes(), i.thumbnail)
-            for i, (made, changed), vector in zip(items, times, little, strict=False)
+            for i, (made, changed), vector in zip(items, times, little, strict=True)
         )
         connection.executemany(UPSERT, rows)
         return revision

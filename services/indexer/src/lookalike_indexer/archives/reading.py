@@ -54,6 +54,7 @@ class Archive:
         """Read the list of files and prove each against the manifest."""
         self._file = file
         with _naming("the archive"):
+            file.seek(0)
             self._members = _members(tarfile.open(fileobj=file, mode="r:"))  # noqa: SIM115 - it holds nothing but `file`
         self._prove()
         with _naming(COLLECTION_FILE):
