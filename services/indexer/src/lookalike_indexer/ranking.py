@@ -5,6 +5,7 @@ A place is a row of the build, or, from the number of those on, a slot of what i
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from lookalike_indexer.view import View
 # More than twice the error of a float32 inner product of unit rows.
 NOISE = 2e-6
 _ROWS_AT_ONCE = 4096
+_ONE = np.float32(1)
 
 
 class Ranked(NamedTuple):
@@ -79,9 +81,9 @@ def id_at(view: View, place: int) -> str:
 def _settled(vectors: NDArray[np.float32], pictures: NDArray[np.float32]) -> NDArray[np.float32]:
     # Scored in float64, each row by itself, equal vectors tie wherever they lie.
     wide = vectors.astype(np.float64)
-    scores = [np.einsum("ij,j->i", wide, picture.astype(np.float64)) for picture in pictures]
-    best: NDArray[np.float32] = np.clip(np.max(scores, axis=0).astype(np.float32), -1, 1)
-    return best
+    scores = (np.einsum("ij,j->i", wide, picture.astype(np.float64)) for picture in pictures)
+    best: NDArray[np.float32] = functools.reduce(np.maximum, scores).astype(np.float32)
+    return np.maximum(np.minimum(best, _ONE), -_ONE)
 
 
 def _sorted(view: View, places: NDArray[np.int64], scores: NDArray[np.float32]) -> Ranked:

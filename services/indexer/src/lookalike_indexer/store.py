@@ -59,20 +59,28 @@ class NewItem:
     payload: str = ""
 
 
-@dataclass(frozen=True)
-class StoredItem(NewItem):
-    """An item as it was read. `thumbnail` and `vector` (float32, raw) are empty unless asked for; times in microseconds since 1970."""
+class StoredItem(NamedTuple):
+    """An item as it was read. `thumbnail` and `vector` (float32, raw) are empty unless asked for; times in microseconds since 1970.
 
-    revision: int = 0
-    create_time: int = 0
-    update_time: int = 0
-    vector: bytes = b""
+    A tuple: a search makes hundreds of them.
+    """
+
+    id: str
+    label: str
+    uri: str
+    thumbnail: bytes
+    content_sha256: bytes
+    payload: str
+    revision: int
+    create_time: int
+    update_time: int
+    vector: bytes
 
     @property
     def size(self) -> int:
         """Bytes that it takes in an answer, its vector aside."""
-        texts = (self.id, self.label, self.uri, self.payload)
-        return sum(len(text.encode()) for text in texts) + len(self.thumbnail) + len(self.content_sha256) + 64
+        texts = self.id + self.label + self.uri + self.payload
+        return len(texts.encode()) + len(self.thumbnail) + len(self.content_sha256) + 64
 
 
 class Columns(NamedTuple):
@@ -241,7 +249,7 @@ def _items(connection: sqlite3.Connection, columns: Columns, rows: str, values: 
     thumbnail = "thumbnail" if columns.thumbnail else "x''"
     vector = "vector" if columns.vector else "x''"
     query = f"SELECT id, label, uri, {thumbnail}, content_sha256, payload, sequence, create_time, update_time, {vector} FROM item {rows}"  # noqa: S608 - values are bound
-    return (StoredItem(*row) for row in connection.execute(query, values))
+    return map(StoredItem._make, connection.execute(query, values))
 
 
 def _rows(connection: sqlite3.Connection, count: int, dim: int, query: str, values: Sequence[int]) -> Rows:
