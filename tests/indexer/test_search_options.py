@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lookalike_indexer import grouping
+from lookalike_indexer import grouping, ranking
 from lookalike_indexer.admission import Offer
 from lookalike_indexer.answer import Answer, Options
 from lookalike_indexer.builds.job import Job
@@ -338,3 +338,29 @@ def test_as_many_items_as_may_ask_take_no_place_of_a_hit(collection: OpenCollect
         (hits,) = collection.search(Pictures(None, tuple(ids[:32]), (32,)), k, Columns()).found.hits
         assert len(hits.ids) == min(k, 28)
         assert not set(hits.ids) & set(ids[:32])
+
+
+def test_an_item_asks_with_the_vector_that_it_has_at_the_revision_answered(
+    collection: OpenCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    axes = np.eye(8, dtype=np.float32)
+    collection.upsert([Offer(NewItem(each)) for each in "abc"], axes[:3])
+    read = collection.store.get
+    calls = 0
+
+    def replaced(*arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            collection.upsert([Offer(NewItem("a"))], axes[2:3])
+        return read(*arguments, **named)
+
+    monkeypatch.setattr(collection.store, "get", replaced)
+    answer = collection.search(Pictures(None, ("a",)), 1, Columns())
+    assert (answer.found.hits[0].ids, answer.view.revision) == (["c"], 2)
+
+
+def test_many_candidates_are_ranked_in_parts(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "_ROWS_AT_ONCE", 7)
+    pictures = Pictures(np.random.default_rng(3).standard_normal((9, DIM)).astype(np.float32), (), (2, 3, 4), "best")
+    agree(kept.collection.search(pictures, 30, Columns()), brute(kept, pictures, 30, Options(), None))

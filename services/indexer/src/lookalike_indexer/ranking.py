@@ -17,6 +17,7 @@ from lookalike_indexer.view import View
 NOISE = 2e-6
 _ROWS_AT_ONCE = 4096
 _ONE = np.float32(1)
+_NOTHING = np.empty(0, np.float32)
 
 
 class Ranked(NamedTuple):
@@ -39,14 +40,13 @@ class Bench:
 
     def __init__(self, view: View, rows: int) -> None:
         self._view = view
-        self._room = np.empty((rows, view.dim), np.float32)
+        self._room = np.empty((min(rows, _ROWS_AT_ONCE), view.dim), np.float32)
 
     def ranked(self, pictures: NDArray[np.float32], places: NDArray[np.int64], k: int) -> Ranked:
         """Rank the items at `places` by the best score that a row of `pictures` gives them, and keep `k`."""
-        vectors = served_vectors(self._view, places, self._room[: len(places)])
-        kept = _worth_ranking(best_scores(vectors, pictures), k)
-        scores = _settled(vectors[kept], pictures)
-        return _sorted(self._view, places[kept], scores).first(k)
+        parts = (served_vectors(self._view, part, self._room[: len(part)]) for part in _parts(places))
+        scores = np.concatenate([_NOTHING, *(best_scores(part, pictures) for part in parts)])
+        return settle(self._view, pictures, places[_worth_ranking(scores, k)]).first(k)
 
 
 def served_vectors(view: View, places: NDArray[np.int64], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
@@ -68,9 +68,12 @@ def best_scores(vectors: NDArray[np.float32], pictures: NDArray[np.float32]) -> 
 
 def settle(view: View, pictures: NDArray[np.float32], places: NDArray[np.int64]) -> Ranked:
     """Rank the items at `places`, rows of the build first, all of them."""
-    parts = [places[start : start + _ROWS_AT_ONCE] for start in range(0, len(places), _ROWS_AT_ONCE)]
-    scores = [_settled(served_vectors(view, part), pictures) for part in parts]
-    return _sorted(view, places, np.concatenate([np.empty(0, np.float32), *scores]))
+    scores = [_settled(served_vectors(view, part), pictures) for part in _parts(places)]
+    return _sorted(view, places, np.concatenate([_NOTHING, *scores]))
+
+
+def _parts(places: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return [places[start : start + _ROWS_AT_ONCE] for start in range(0, len(places), _ROWS_AT_ONCE)]
 
 
 def id_at(view: View, place: int) -> str:
