@@ -54,9 +54,10 @@ def served_vectors(view: View, places: NDArray[np.int64], out: NDArray[np.float3
     out = np.empty((len(places), view.dim), np.float32) if out is None else out
     rows = len(view.dead)
     split = int(np.count_nonzero(places < rows))
-    if view.build is not None:
-        np.take(view.build.vectors, places[:split], axis=0, out=out[:split], mode="clip")
-    np.take(view.fresh.units, places[split:] - rows, axis=0, out=out[split:], mode="clip")
+    if view.build is not None and split:
+        view.build.vectors.take(places[:split], axis=0, out=out[:split], mode="clip")
+    if split < len(places):
+        view.fresh.units.take(places[split:] - rows, axis=0, out=out[split:], mode="clip")
     return out
 
 
