@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lookalike_indexer import grouping
+from lookalike_indexer import grouping, ranking
 from lookalike_indexer.admission import Offer
 from lookalike_indexer.answer import Answer, Options
 from lookalike_indexer.builds.job import Job
@@ -25,6 +25,7 @@ from lookalike_indexer.queries import Combine, Pictures
 from lookalike_indexer.records import Collection, Dba, Engine, Space
 from lookalike_indexer.served_build import open_build
 from lookalike_indexer.store import Columns, NewItem
+from lookalike_retrieval import normalise
 from lookalike_runtime.errors import InvalidArgument, NotFound
 
 DIM = 4
@@ -299,3 +300,67 @@ def test_a_search_is_of_one_revision_whoever_writes_meanwhile(
     assert sorted(answer.found.hits[0].ids) == (["b", "c"] if by_items else ["a", "b", "c"])
     assert {item.label.split()[1] for item in answer.items.values()} == {str(answer.view.revision)}
     assert written > 1
+    if by_items and options.expansion is None:
+        then = np.full((1, 8), answer.view.revision, np.float32) + np.eye(8, dtype=np.float32)[:1]
+        np.testing.assert_allclose(answer.queries.units, normalise(then))
+
+
+@pytest.mark.parametrize("read_late", ["group_count", "all_labels"])
+def test_labels_that_change_between_view_and_store_are_read_again(
+    collection: OpenCollection, monkeypatch: pytest.MonkeyPatch, read_late: str
+) -> None:
+    near, far = np.eye(8, dtype=np.float32)[:1], np.eye(8, dtype=np.float32)[1:2]
+    collection.upsert([Offer(NewItem(f"a{n}", "x")) for n in range(9)], np.repeat(near, 9, axis=0))
+    collection.upsert([Offer(NewItem("b", "y"))], far)
+    if read_late == "all_labels":
+        monkeypatch.setattr(grouping, "_MOST_HITS", 0)
+    read = getattr(collection.store, read_late)
+    calls = 0
+
+    def relabelled(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            collection.upsert([Offer(NewItem("b", "x"))], far)
+        return read(*arguments)
+
+    monkeypatch.setattr(collection.store, read_late, relabelled)
+    answer = collection.search(near, 2, Columns(), options=Options(group_by_label=True))
+    assert (answer.found.hits[0].ids, answer.view.revision) == (["a0"], 3)
+
+
+def test_as_many_items_as_may_ask_take_no_place_of_a_hit(collection: OpenCollection, rng: np.random.Generator) -> None:
+    vectors = rng.standard_normal((60, 8)).astype(np.float32)
+    vectors[:32, 0] += 50
+    ids = [f"i{n:02d}" for n in range(60)]
+    collection.upsert([Offer(NewItem(each)) for each in ids], vectors)
+    for k in (1, 10, 28, 30):
+        (hits,) = collection.search(Pictures(None, tuple(ids[:32]), (32,)), k, Columns()).found.hits
+        assert len(hits.ids) == min(k, 28)
+        assert not set(hits.ids) & set(ids[:32])
+
+
+def test_an_item_asks_with_the_vector_that_it_has_at_the_revision_answered(
+    collection: OpenCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    axes = np.eye(8, dtype=np.float32)
+    collection.upsert([Offer(NewItem(each)) for each in "abc"], axes[:3])
+    read = collection.store.get
+    calls = 0
+
+    def replaced(*arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            collection.upsert([Offer(NewItem("a"))], axes[2:3])
+        return read(*arguments, **named)
+
+    monkeypatch.setattr(collection.store, "get", replaced)
+    answer = collection.search(Pictures(None, ("a",)), 1, Columns())
+    assert (answer.found.hits[0].ids, answer.view.revision) == (["c"], 2)
+
+
+def test_many_candidates_are_ranked_in_parts(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "_ROWS_AT_ONCE", 7)
+    pictures = Pictures(np.random.default_rng(3).standard_normal((9, DIM)).astype(np.float32), (), (2, 3, 4), "best")
+    agree(kept.collection.search(pictures, 30, Columns()), brute(kept, pictures, 30, Options(), None))

@@ -85,7 +85,7 @@ class OpenCollection:
         with self._lock:
             self._refuse_closed()
             _, there = self.store.get((change.id for change in changes), Columns(thumbnail=True))
-            changed, refusals = judge_changes(changes, there)
+            changed, refusals = judge_changes(changes, {each: item.new for each, item in there.items()})
             if changed:
                 self._present.renumber(self.store.change(changed))
             return Written(self._present.view.revision, len(changed), refusals)

@@ -5,6 +5,7 @@ A place is a row of the build, or, from the number of those on, a slot of what i
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ from lookalike_indexer.view import View
 # More than twice the error of a float32 inner product of unit rows.
 NOISE = 2e-6
 _ROWS_AT_ONCE = 4096
+_ONE = np.float32(1)
+_NOTHING = np.empty(0, np.float32)
 
 
 class Ranked(NamedTuple):
@@ -37,14 +40,13 @@ class Bench:
 
     def __init__(self, view: View, rows: int) -> None:
         self._view = view
-        self._room = np.empty((rows, view.dim), np.float32)
+        self._room = np.empty((min(rows, _ROWS_AT_ONCE), view.dim), np.float32)
 
     def ranked(self, pictures: NDArray[np.float32], places: NDArray[np.int64], k: int) -> Ranked:
         """Rank the items at `places` by the best score that a row of `pictures` gives them, and keep `k`."""
-        vectors = served_vectors(self._view, places, self._room[: len(places)])
-        kept = _worth_ranking(best_scores(vectors, pictures), k)
-        scores = _settled(vectors[kept], pictures)
-        return _sorted(self._view, places[kept], scores).first(k)
+        parts = (served_vectors(self._view, part, self._room[: len(part)]) for part in _parts(places))
+        scores = np.concatenate([_NOTHING, *(best_scores(part, pictures) for part in parts)])
+        return settle(self._view, pictures, places[_worth_ranking(scores, k)]).first(k)
 
 
 def served_vectors(view: View, places: NDArray[np.int64], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
@@ -52,8 +54,7 @@ def served_vectors(view: View, places: NDArray[np.int64], out: NDArray[np.float3
     out = np.empty((len(places), view.dim), np.float32) if out is None else out
     rows = len(view.dead)
     split = int(np.count_nonzero(places < rows))
-    # Every place is one: "clip" only spares a copy.
-    if view.build is not None:
+    if view.build is not None and split:
         view.build.vectors.take(places[:split], axis=0, out=out[:split], mode="clip")
     if split < len(places):
         view.fresh.units.take(places[split:] - rows, axis=0, out=out[split:], mode="clip")
@@ -68,9 +69,12 @@ def best_scores(vectors: NDArray[np.float32], pictures: NDArray[np.float32]) -> 
 
 def settle(view: View, pictures: NDArray[np.float32], places: NDArray[np.int64]) -> Ranked:
     """Rank the items at `places`, rows of the build first, all of them."""
-    parts = [places[start : start + _ROWS_AT_ONCE] for start in range(0, len(places), _ROWS_AT_ONCE)]
-    scores = [_settled(served_vectors(view, part), pictures) for part in parts]
-    return _sorted(view, places, np.concatenate([np.empty(0, np.float32), *scores]))
+    scores = [_settled(served_vectors(view, part), pictures) for part in _parts(places)]
+    return _sorted(view, places, np.concatenate([_NOTHING, *scores]))
+
+
+def _parts(places: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return [places[start : start + _ROWS_AT_ONCE] for start in range(0, len(places), _ROWS_AT_ONCE)]
 
 
 def id_at(view: View, place: int) -> str:
@@ -81,10 +85,9 @@ def id_at(view: View, place: int) -> str:
 def _settled(vectors: NDArray[np.float32], pictures: NDArray[np.float32]) -> NDArray[np.float32]:
     # Scored in float64, each row by itself, equal vectors tie wherever they lie.
     wide = vectors.astype(np.float64)
-    scores = [np.einsum("ij,j->i", wide, picture.astype(np.float64)) for picture in pictures]
-    best = scores[0] if len(scores) == 1 else np.max(scores, axis=0)
-    settled: NDArray[np.float32] = np.minimum(np.maximum(best, -1.0), 1.0).astype(np.float32)
-    return settled
+    scores = (np.einsum("ij,j->i", wide, picture.astype(np.float64)) for picture in pictures)
+    best: NDArray[np.float32] = functools.reduce(np.maximum, scores).astype(np.float32)
+    return np.maximum(np.minimum(best, _ONE), -_ONE)
 
 
 def _sorted(view: View, places: NDArray[np.int64], scores: NDArray[np.float32]) -> Ranked:

@@ -84,13 +84,19 @@ class NewItem:
     payload: str = ""
 
 
-@dataclass(frozen=True)
-class StoredItem(NewItem):
+class StoredItem(NamedTuple):
     """An item as it was read. `thumbnail` and `vector` (raw, see `layout_of`) are empty unless asked for; times in microseconds since 1970.
 
     `vector_revision` is that of the write that gave it its vector; `revision` that of the last, which may have changed other fields alone.
+    A tuple: a search makes hundreds of them.
     """
 
+    id: str
+    label: str
+    uri: str
+    thumbnail: bytes
+    content_sha256: bytes
+    payload: str
     revision: int = 0
     vector_revision: int = 0
     create_time: int = 0
@@ -98,10 +104,15 @@ class StoredItem(NewItem):
     vector: bytes = b""
 
     @property
+    def new(self) -> NewItem:
+        """What may be written of it."""
+        return NewItem(*self[:6])
+
+    @property
     def size(self) -> int:
         """Bytes that it takes in an answer, its vector aside."""
-        texts = (self.id, self.label, self.uri, self.payload)
-        return sum(len(text.encode()) for text in texts) + len(self.thumbnail) + len(self.content_sha256) + 64
+        texts = self.id + self.label + self.uri + self.payload
+        return len(texts.encode()) + len(self.thumbnail) + len(self.content_sha256) + 64
 
 
 class Columns(NamedTuple):
@@ -157,7 +168,7 @@ class Store:
     def _insert(
         self,
         connection: sqlite3.Connection,
-        items: Sequence[NewItem],
+        items: Sequence[NewItem | StoredItem],
         times: Sequence[tuple[int, int]],
         vectors: NDArray[np.float32 | np.float16],
     ) -> int:
@@ -382,7 +393,7 @@ def _items(connection: sqlite3.Connection, columns: Columns, rows: str, values: 
     vector = "vector" if columns.vector else "x''"
     beside = f"{thumbnail}, content_sha256, payload, sequence, vector_sequence, create_time, update_time, {vector}"
     query = f"SELECT id, label, uri, {beside} FROM item {rows}"  # noqa: S608 - values are bound
-    return (StoredItem(*row) for row in connection.execute(query, values))
+    return map(StoredItem._make, connection.execute(query, values))
 
 
 def _rows(connection: sqlite3.Connection, count: int, dim: int, query: str, values: Sequence[int]) -> Rows:

@@ -85,7 +85,7 @@ class Archive:
         thumbnails = self._thumbnails(part.thumbnails, len(lines))
         with _naming(part.items):
             items = [_item(line, thumbnail) for line, thumbnail in zip(lines, thumbnails, strict=True)]
-        _, refusals = judge([Offer(item) for item in items], rounded(vectors, self.settings.dtype))
+        _, refusals = judge([Offer(item.new) for item in items], rounded(vectors, self.settings.dtype))
         if refusals:
             place, error = refusals[0]
             raise _damaged(part.items, f"item {items[place].id[:80]!r}: {error.message}")
