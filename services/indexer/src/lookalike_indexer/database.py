@@ -61,6 +61,7 @@ class Database:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction that is on the disk when the block ends, or leaves nothing if the block raises."""
         with self._lock, refusing_when_full():
+            self._refuse_closed()
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
@@ -110,7 +111,7 @@ class Database:
 
     def _refuse_closed(self) -> None:
         if self._closed:
-            raise Unavailable("CLOSED", "what is read was closed meanwhile: try again")
+            raise Unavailable("CLOSED", "what is read or written was closed meanwhile: try again")
 
     def close(self) -> None:
         """Close the file; readers at work finish first."""

@@ -47,6 +47,9 @@ async def index(
     ] = None,
     dba: Dba = None,
     engine: Annotated[_Engine | None, typer.Option("--engine", help=_ENGINE_HELP, show_default=False)] = None,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Leave nothing of deleted items on the server's disk; builds in any case.")
+    ] = False,
 ) -> None:
     """Embed the pictures of a folder, flat or nested, into a collection, and build its index.
 
@@ -60,6 +63,7 @@ async def index(
         dba=dba,
         engine=Engine(engine.upper()) if engine else None,
         force_engine=engine is _Engine.annoy,
+        purge=purge,
         observer=session.observer,
     )
     session.note_left_out(indexed.left_out)
