@@ -158,12 +158,11 @@ class AsyncIndexer:
         async def requests() -> AsyncIterator[items_pb2.UpsertItemsRequest]:
             yield items_pb2.UpsertItemsRequest(collection=collection)
             for part in chunks:
+                messages = [write(item, items_pb2.Item) for item in items[part]]
+                chunk = items_pb2.UpsertChunk(items=messages, vectors=pack_vectors(vectors[part], proto_space))
                 # One chunk at a time: why one is refused is lost if the next is being sent then.
                 await acknowledged.acquire()
-                messages = [write(item, items_pb2.Item) for item in items[part]]
-                yield items_pb2.UpsertItemsRequest(
-                    chunk=items_pb2.UpsertChunk(items=messages, vectors=pack_vectors(vectors[part], proto_space))
-                )
+                yield items_pb2.UpsertItemsRequest(chunk=chunk)
 
         kept, failures, answer = 0, dict[str, Problem](), items_pb2.UpsertItemsResponse()
         answered = iter(chunks)

@@ -13,6 +13,8 @@ from lookalike_runtime.errors import ResourceExhausted, Unavailable
 
 # In WAL mode, FULL is what makes a commit wait for its fsync.
 SYNCHRONOUS = "FULL"
+# Pages of the log, 16 MiB, that are carried over into the file at once: bulk writes touch the same pages again and again.
+LOG_PAGES = 4_000
 # Longest wait for other processes' locks, and for readers of an older state while the log is emptied.
 _SECONDS = 30
 _LOG_MILLISECONDS = 500
@@ -54,6 +56,7 @@ class Database:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=_SECONDS)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={SYNCHRONOUS}")
+        connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
         self._prepare(connection)
         return connection
 

@@ -147,7 +147,8 @@ class Store:
                 for i, vector in zip(items, little, strict=True)
             )
             connection.executemany(UPSERT, rows)
-            connection.executemany("DELETE FROM tombstone WHERE id = ?", ((item.id,) for item in items))
+            if connection.execute("SELECT EXISTS (SELECT 1 FROM tombstone)").fetchone()[0]:
+                connection.executemany("DELETE FROM tombstone WHERE id = ?", ((item.id,) for item in items))
         return revision
 
     def change(self, items: Sequence[NewItem]) -> int:
