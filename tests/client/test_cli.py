@@ -13,7 +13,8 @@ from lookalike.cli._app import app
 COMMANDS = {
     ("up",), ("down",), ("status",), ("dataset", "push"), ("train",), ("models", "import"), ("models", "list"), ("models", "show"),
     ("models", "delete"), ("jobs", "list"), ("jobs", "watch"), ("jobs", "cancel"), ("collections", "list"), ("collections", "show"),
-    ("collections", "delete"), ("index",), ("search",), ("submit",), ("evaluate",),
+    ("collections", "delete"), ("collections", "purge"), ("items", "list"), ("items", "count"), ("items", "values"), ("items", "update"),
+    ("items", "delete"), ("index",), ("search",), ("submit",), ("evaluate",),
 }  # fmt: skip
 
 
@@ -61,6 +62,11 @@ def test_every_command_has_help_with_examples_and_shared_options(words: tuple[st
         ("nonsense",),
         ("models", "show", "Not A Name"),
         ("collections", "delete", "../x"),
+        ("items", "delete", "c"),
+        ("items", "delete", "c", "a", "--label", "b"),
+        ("items", "update", "c", "a"),
+        ("items", "update", "c", "a", "--set", "novalue"),
+        ("items", "list", "c", "--limit", "0"),
         ("train", "d", "--model", "m", "--set", "novalue"),
     ],
 )

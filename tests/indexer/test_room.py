@@ -9,10 +9,12 @@ import pytest
 from lookalike_indexer.admission import Offer
 from lookalike_indexer.build_log import BuildLog
 from lookalike_indexer.builds.installation import prepare
+from lookalike_indexer.builds.queue import BuildQueue
 from lookalike_indexer.builds.room import bytes_needed, require_room
 from lookalike_indexer.builds.stages import run_build
 from lookalike_indexer.catalog import Catalog
 from lookalike_indexer.collection import OpenCollection
+from lookalike_indexer.collections import Collections
 from lookalike_indexer.records import BuildSpec, Collection, Dba, Progress
 from lookalike_indexer.store import NewItem
 from lookalike_runtime.errors import ResourceExhausted
@@ -82,3 +84,28 @@ def test_without_room_there_is_no_build_and_what_is_missing_is_said(
         prepare(filled, record, build, 0)
     assert (error.value.reason, error.value.metadata) == ("DISK_FULL", {"needed_bytes": str(needed), "free_bytes": str(free)})
     assert list((filled.folder / "builds").iterdir()) == []
+
+
+async def test_room_is_asked_for_when_a_build_is_queued_and_again_when_it_begins(
+    tmp_path_factory: pytest.TempPathFactory, catalog: Catalog, builds: BuildLog, record: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collections = Collections(tmp_path_factory.mktemp("data") / "collections", catalog, builds)
+    collections.create("shoes", record.space, "exact", Dba(), 0.95, None)
+    collection = collections.get("shoes")
+    collection.upsert([Offer(NewItem("a"))], np.ones((1, 8), np.float32))
+    queue = BuildQueue(collections, catalog, builds, 0)
+    free = 0
+    monkeypatch.setattr("lookalike_indexer.builds.room.shutil.disk_usage", lambda _: Usage(0, 0, free))
+    with pytest.raises(ResourceExhausted):
+        await queue.create(collection, BuildSpec(), "refused")
+    assert builds.page(collection.uid, None, 10) == []
+    free = 10**9
+    await queue.create(collection, BuildSpec(), "queued")
+    free = 0
+    await queue.start()
+    events = [event async for event in queue.watch(collection.uid, 1, 0)]
+    await queue.stop()
+    assert events[-1].error is not None
+    assert (events[-1].state, events[-1].error.reason) == ("FAILED", "DISK_FULL")
+    assert list((collection.folder / "builds").iterdir()) == []
+    collections.close()

@@ -52,6 +52,8 @@ def test_second_run_embeds_only_what_is_new_or_changed(run: Run, draw: Draw, tmp
     assert [(item.id, item.label) for item in items] == [("a/1.png", "a"), ("a/2.png", "a"), ("b/1.png", "b"), ("c/1.png", "c")]
     third = run("index", folder, "--collection", "twice", "--json").document
     assert (third["embedded_count"], third["unchanged_count"], third["build"]) == (0, 3, None)
+    purged = run("index", folder, "--collection", "twice", "--purge", "--json").document["build"]
+    assert (purged["spec"]["purge"], purged["kept"], len(client.indexer.list_builds("collections/twice"))) == (True, True, 3)
 
 
 def test_bad_pictures_are_listed_and_the_rest_is_indexed(

@@ -49,7 +49,8 @@ class Indexer:
     def __init__(self, data: Path, log: Path, **flags: str) -> None:
         announcement = data.parent / f"{uuid.uuid4().hex}.json"
         command = [sys.executable, "-m", "lookalike_indexer", "--data", str(data), "--port", "0", "--announce", str(announcement)]
-        for flag, value in flags.items():
+        # Builds begin when a test says so.
+        for flag, value in ({"auto_build_share": "0"} | flags).items():
             command += [f"--{flag.replace('_', '-')}", value]
         self.data = data
         with log.open("ab") as stderr:

@@ -77,7 +77,7 @@ def test_enough_changes_begin_a_build_and_few_do_not(start: Start) -> None:
 
 
 def test_a_restarted_server_builds_what_became_due_before_and_0_means_never(start: Start) -> None:
-    server = start(**SHARE | {"auto_build_share": "0"})
+    server = start()
     name = server.create("c")
     server.upsert(name, numbered(0, 200), vectors_for(200))
     stays(server, name, 0)
@@ -160,7 +160,7 @@ class Secret:
 
 
 def test_a_purge_leaves_no_byte_of_a_deleted_item_anywhere(start: Start) -> None:
-    server = start(auto_build_share="0")
+    server = start()
     name = server.create("c")
     server.upsert(name, numbered(0, 300), vectors_for(300), uri="file:///x", thumbnail=b"t" * 3000)
     secret = Secret(server, name)
@@ -175,14 +175,14 @@ def test_a_purge_leaves_no_byte_of_a_deleted_item_anywhere(start: Start) -> None
     assert sorted(server.found(name, secret.vector, 1000)[0]) == numbered(1, 300)
     server.upsert(name, ["new"], vectors_for(2)[:1])
     server.kill()
-    again = start(auto_build_share="0")
+    again = start()
     assert secret.found_in(again.data) == set()
     assert sorted(again.ids(name)) == [*numbered(1, 300), "new"]
     assert "i0000" not in again.found(name, secret.vector, 1000)[0]
 
 
 def test_readers_go_on_during_a_purge_and_one_that_is_interrupted_goes_on_after_a_restart(start: Start, refused: Refuse) -> None:
-    server = start(auto_build_share="0")
+    server = start()
     name = server.create("c")
     server.upsert(name, numbered(0, 50), vectors_for(50))
     secret = Secret(server, name)
@@ -203,7 +203,7 @@ def test_readers_go_on_during_a_purge_and_one_that_is_interrupted_goes_on_after_
     assert refused(lambda: activate(server, first.name)).reason == "BUILD_NOT_KEPT"
     assert refused(lambda: server.begin(name)).reason == "BUILD_RUNNING"
     server.kill()
-    again = start(auto_build_share="0")
+    again = start()
     assert builds_of(again, name)[0].state == RUNNING
     reader.close()
     ended = until(lambda: [each for each in builds_of(again, name) if each.name == build.name and each.state == SUCCEEDED])[0]

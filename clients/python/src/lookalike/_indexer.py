@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from google.protobuf.field_mask_pb2 import FieldMask
 from numpy.typing import NDArray
 
 from lookalike._archives import AsyncArchives
@@ -24,11 +25,13 @@ from lookalike._models import (
     Combine,
     DbaSpec,
     DeleteResult,
+    DType,
     Engine,
     Event,
     Expansion,
     Hit,
     Item,
+    ItemChange,
     ItemCount,
     Problem,
     Progress,
@@ -37,7 +40,10 @@ from lookalike._models import (
     Source,
     Space,
     State,
+    UpdateResult,
     UpsertResult,
+    ValueCount,
+    ValueCounts,
 )
 from lookalike._pages import pages
 from lookalike._ranking import RankParts
@@ -84,10 +90,17 @@ class AsyncIndexer(AsyncArchives):
         dba: DbaSpec | None = None,
         recall_target: float = 0.0,
         expire_time: datetime | None = None,
+        dtype: DType = DType.UNSPECIFIED,
     ) -> Collection:
-        """Make the empty collection `collections/<collection_id>`, which pins the model, version and profile of `space`."""
+        """Make the empty collection `collections/<collection_id>`, which pins the model, version and profile of `space`.
+
+        `dtype` is how its raw vectors are stored: FLOAT16 takes half the room, and rounds.
+        """
         collection = collections_pb2.Collection(
-            space=write(space, space_pb2.Space), engine=collections_pb2.Engine.Value(f"ENGINE_{engine}"), recall_target=recall_target
+            space=write(space, space_pb2.Space),
+            engine=collections_pb2.Engine.Value(f"ENGINE_{engine}"),
+            recall_target=recall_target,
+            dtype=vectors_pb2.DType.Value(f"D_TYPE_{dtype}"),
         )
         if dba is not None:
             collection.dba.CopyFrom(write(dba, dba_pb2.DbaSpec))
@@ -117,6 +130,11 @@ class AsyncIndexer(AsyncArchives):
         request = collections_pb2.CreateAliasRequest(alias_id=alias_id, alias=collections_pb2.Alias(collection=collection))
         return read(Alias, await self._channel.unary(self._collections.CreateAlias, request, self._timeouts.call))
 
+    async def get_alias(self, name: str) -> Alias:
+        """Look at `aliases/A`."""
+        request = collections_pb2.GetAliasRequest(name=name)
+        return read(Alias, await self._channel.unary(self._collections.GetAlias, request, self._timeouts.call))
+
     async def update_alias(self, name: str, collection: str, etag: str = "") -> Alias:
         """Point `aliases/A` at another collection; with an `etag` only if it is still the present one."""
         request = collections_pb2.UpdateAliasRequest(alias=collections_pb2.Alias(name=name, collection=collection, etag=etag))
@@ -144,12 +162,11 @@ class AsyncIndexer(AsyncArchives):
         async def requests() -> AsyncIterator[items_pb2.UpsertItemsRequest]:
             yield items_pb2.UpsertItemsRequest(collection=collection)
             for part in chunks:
+                messages = [write(item, items_pb2.Item) for item in items[part]]
+                chunk = items_pb2.UpsertChunk(items=messages, vectors=pack_vectors(vectors[part], proto_space))
                 # One chunk at a time: why one is refused is lost if the next is being sent then.
                 await acknowledged.acquire()
-                messages = [write(item, items_pb2.Item) for item in items[part]]
-                yield items_pb2.UpsertItemsRequest(
-                    chunk=items_pb2.UpsertChunk(items=messages, vectors=pack_vectors(vectors[part], proto_space))
-                )
+                yield items_pb2.UpsertItemsRequest(chunk=chunk)
 
         kept, failures, answer = 0, dict[str, Problem](), items_pb2.UpsertItemsResponse()
         answered = iter(chunks)
@@ -177,16 +194,45 @@ class AsyncIndexer(AsyncArchives):
             found.extend(read(Item, item) for item in answer.items)
         return found
 
-    async def list_items(self, collection: str, *, filter: Filter | None = None) -> list[Item]:
-        """Return all items by id, or those that meet a filter, without thumbnails and vectors."""
+    async def list_items(self, collection: str, *, filter: Filter | None = None, limit: int | None = None) -> list[Item]:
+        """Return all items by id, or those that meet a filter, or the first `limit` of them, without thumbnails and vectors."""
         call = partial(self._channel.unary, self._items.ListItems, seconds=self._timeouts.call)
         request = items_pb2.ListItemsRequest(collection=collection, filter=filter.message() if filter else None)
-        return [read(Item, each) async for page in pages(call, request) for each in page.items]
+        found: list[Item] = []
+        async for page in pages(call, request):
+            found.extend(read(Item, each) for each in page.items)
+            if limit is not None and len(found) >= limit:
+                return found[:limit]
+        return found
 
     async def count_items(self, collection: str, *, filter: Filter | None = None) -> ItemCount:
         """Count all items, or those that meet a filter."""
         request = items_pb2.CountItemsRequest(collection=collection, filter=filter.message() if filter else None)
         return read(ItemCount, await self._channel.unary(self._items.CountItems, request, self._timeouts.call))
+
+    async def count_values(self, collection: str, path: str, *, filter: Filter | None = None, limit: int = 100) -> ValueCounts:
+        """Count the values of `label`, `uri` or `payload.KEY` of all items, or those that meet a filter.
+
+        The `limit` most frequent come, 1 to 10,000.
+        """
+        request = items_pb2.CountValuesRequest(collection=collection, path=path, filter=filter.message() if filter else None, limit=limit)
+        answer = await self._channel.unary(self._items.CountValues, request, self._timeouts.call)
+        values = tuple(ValueCount(getattr(each.value, each.value.WhichOneof("kind") or "text"), each.count) for each in answer.values)
+        return ValueCounts(values, answer.distinct_count, answer.missing_count, answer.revision, answer.collection)
+
+    async def update_items(self, collection: str, changes: Sequence[ItemChange]) -> UpdateResult:
+        """Change fields of items that are there, without their vectors; answers once all is on the server's disk.
+
+        Ids must differ. Changes that the server refuses are in the result's `failures`; the others are kept. More changes than fit into a
+        call, 1,000, are several writes.
+        """
+        updated, failures, answer = 0, dict[str, Problem](), items_pb2.UpdateItemsResponse()
+        for part in _parts([_change_message(each) for each in changes]):
+            request = items_pb2.UpdateItemsRequest(collection=collection, changes=part)
+            answer = await self._channel.unary(self._items.UpdateItems, request, self._timeouts.upsert)
+            updated += answer.updated_count
+            failures.update({part[failure.index].item.id: problem_of(failure.error) for failure in answer.failures})
+        return UpdateResult(answer.collection, answer.revision, updated, failures)
 
     async def delete_items(self, collection: str, ids: Sequence[str] | None = None, *, filter: Filter | None = None) -> int:
         """Delete items by id, or those that meet a filter; returns how many were there. No search finds them any more.
@@ -247,7 +293,7 @@ class AsyncIndexer(AsyncArchives):
         return build
 
     async def activate_build(self, name: str) -> Build:
-        """Let an earlier build answer searches again."""
+        """Let an earlier build answer searches again; no automatic build replaces it."""
         request = builds_pb2.ActivateBuildRequest(name=name)
         return read(Build, await self._channel.unary(self._builds.ActivateBuild, request, self._timeouts.call))
 
@@ -380,3 +426,19 @@ def _chunks(items: Sequence[Item], dim: int) -> Iterator[slice]:
         size += len(item.thumbnail)
     if start < len(items):
         yield slice(start, len(items))
+
+
+def _change_message(change: ItemChange) -> items_pb2.ItemChange:
+    return items_pb2.ItemChange(item=write(change.item, items_pb2.Item), update_mask=FieldMask(paths=change.update_mask))
+
+
+def _parts(messages: Sequence[items_pb2.ItemChange]) -> Iterator[Sequence[items_pb2.ItemChange]]:
+    """Yield runs of `messages` that fit into a call each."""
+    start, size = 0, 0
+    for place, message in enumerate(messages):
+        if place > start and (place - start == _CHUNK_ITEMS or size + message.ByteSize() > _CHUNK_ITEM_BYTES):
+            yield messages[start:place]
+            start, size = place, 0
+        size += message.ByteSize()
+    if start < len(messages):
+        yield messages[start:]

@@ -83,6 +83,14 @@ class Combine(StrEnum):
     BEST = "BEST"
 
 
+class DType(StrEnum):
+    """How the numbers of a vector are stored; UNSPECIFIED means FLOAT32."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    FLOAT32 = "FLOAT32"
+    FLOAT16 = "FLOAT16"
+
+
 class ServingState(StrEnum):
     """Where a model version stands on an embedder."""
 
@@ -332,6 +340,7 @@ class Collection:
     create_time: datetime
     expire_time: datetime | None
     etag: str
+    dtype: DType
 
 
 @dataclass(frozen=True)
@@ -364,6 +373,50 @@ class UpsertResult:
     revision: int
     kept_count: int
     failures: Mapping[str, Problem]
+
+
+@dataclass(frozen=True)
+class ItemChange:
+    """A change of the item `item.id`: of the fields that `update_mask` names, which are read from `item`.
+
+    update_mask: of `label`, `uri`, `thumbnail`, `content_sha256`, `payload` (as a whole), `payload.KEY` (alone; taken away where `item` has
+    no such key).
+    """
+
+    item: Item
+    update_mask: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class UpdateResult:
+    """What became of changes; `failures` maps ids whose change was refused to why."""
+
+    collection: str
+    revision: int
+    updated_count: int
+    failures: Mapping[str, Problem]
+
+
+@dataclass(frozen=True)
+class ValueCount:
+    """A value of a field and how many items have it."""
+
+    value: str | float | bool
+    count: int
+
+
+@dataclass(frozen=True)
+class ValueCounts:
+    """The values of a field, the most frequent first; `distinct_count` tells how many there are in all.
+
+    missing_count: items whose field is missing, an object or a list.
+    """
+
+    values: tuple[ValueCount, ...]
+    distinct_count: int
+    missing_count: int
+    revision: int
+    collection: str
 
 
 @dataclass(frozen=True)
@@ -445,12 +498,13 @@ class Ranking:
 
 @dataclass(frozen=True)
 class BuildSpec:
-    """How to build; what is left out is the server's choice."""
+    """How to build; what is left out is the server's choice. `purge` leaves nothing of deleted items anywhere."""
 
     dba: DbaSpec | None = None
     trees: int = 0
     reduced_dim: int = 0
     force_engine: bool = False
+    purge: bool = False
 
 
 @dataclass(frozen=True)
@@ -496,6 +550,8 @@ class BuildReport:
 
 @dataclass(frozen=True)
 class Build:
+    """One build. `kept`: it can be activated. `pinned`: no automatic build replaces it. `automatic`: nobody asked for it."""
+
     name: str
     spec: BuildSpec | None
     state: State
@@ -506,3 +562,6 @@ class Build:
     error: Problem | None
     create_time: datetime
     end_time: datetime | None
+    kept: bool
+    pinned: bool
+    automatic: bool

@@ -68,8 +68,8 @@ def judge(offers: Sequence[Offer], vectors: Vectors) -> tuple[list[int], list[Re
     seen: set[str] = set()
     admitted: list[int] = []
     refusals: list[Refusal] = []
-    for place, offer in enumerate(offers):
-        error = _fault(offer, float(vectors.sent[place]), float(vectors.largest[place]), seen)
+    for place, (offer, sent, largest) in enumerate(zip(offers, vectors.sent.tolist(), vectors.largest.tolist(), strict=True)):
+        error = _fault(offer, sent, largest, seen)
         seen.add(offer.item.id)
         if error is None:
             admitted.append(place)
@@ -112,7 +112,7 @@ def _largest(vectors: NDArray[np.float32 | np.float16]) -> NDArray[np.float32]:
 
 def _fault(offer: Offer, sent: float, largest: float, seen: set[str]) -> InvalidArgument | None:
     """Return what is wrong with an offer whose vector's largest absolute value was `sent`, and is `largest` as it is stored."""
-    size = len(offer.item.id.encode())
+    size = _size(offer.item.id)
     if not 1 <= size <= MAX_ID_BYTES:
         return _error("INVALID_ID", "id", f"{offer.item.id[:40]!r} has {size} bytes: 1 to {MAX_ID_BYTES}")
     if offer.item.id in seen:
@@ -135,8 +135,8 @@ def _fault(offer: Offer, sent: float, largest: float, seen: set[str]) -> Invalid
 def _fault_beside_vector(offer: Offer) -> InvalidArgument | None:
     item = offer.item
     sizes = (
-        ("label", len(item.label.encode()), MAX_LABEL_BYTES),
-        ("uri", len(item.uri.encode()), MAX_URI_BYTES),
+        ("label", _size(item.label), MAX_LABEL_BYTES),
+        ("uri", _size(item.uri), MAX_URI_BYTES),
         ("thumbnail", len(item.thumbnail), MAX_THUMBNAIL_BYTES),
         ("payload", offer.payload_bytes, MAX_PAYLOAD_BYTES),
     )
@@ -148,6 +148,11 @@ def _fault_beside_vector(offer: Offer) -> InvalidArgument | None:
     if not offer.payload_finite:
         return _error("NOT_FINITE", "payload", "it holds NaN or infinity")
     return None
+
+
+def _size(text: str) -> int:
+    """Return the bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _error(reason: str, field: str, description: str) -> InvalidArgument:

@@ -13,6 +13,8 @@ from lookalike_runtime.errors import ResourceExhausted, Unavailable
 
 # In WAL mode, FULL is what makes a commit wait for its fsync.
 SYNCHRONOUS = "FULL"
+# Pages of the log, 16 MiB, that are carried over into the file at once: bulk writes touch the same pages again and again.
+LOG_PAGES = 4_000
 # Longest wait for other processes' locks, and for readers of an older state while the log is emptied.
 _SECONDS = 30
 _LOG_MILLISECONDS = 500
@@ -54,6 +56,7 @@ class Database:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=_SECONDS)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={SYNCHRONOUS}")
+        connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
         self._prepare(connection)
         return connection
 
@@ -61,6 +64,7 @@ class Database:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction that is on the disk when the block ends, or leaves nothing if the block raises."""
         with self._lock, refusing_when_full():
+            self._refuse_closed()
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
@@ -110,7 +114,7 @@ class Database:
 
     def _refuse_closed(self) -> None:
         if self._closed:
-            raise Unavailable("CLOSED", "what is read was closed meanwhile: try again")
+            raise Unavailable("CLOSED", "what is read or written was closed meanwhile: try again")
 
     def close(self) -> None:
         """Close the file; readers at work finish first."""

@@ -162,7 +162,8 @@ class Store:
         with self._database.writing() as connection:
             moment = now()
             revision = self._insert(connection, items, [(moment, moment)] * len(items), vectors)
-            connection.executemany("DELETE FROM tombstone WHERE id = ?", ((item.id,) for item in items))
+            if connection.execute("SELECT EXISTS (SELECT 1 FROM tombstone)").fetchone()[0]:
+                connection.executemany("DELETE FROM tombstone WHERE id = ?", ((item.id,) for item in items))
         return revision
 
     def _insert(

@@ -94,7 +94,11 @@ class FreshItems:
             return
         live = np.flatnonzero(~self._dead)
         units = np.empty((2 * (len(live) + count) + _FIRST_SLOTS, self._units.shape[1]), np.float32)
-        units[: len(live)] = self._units[live]
+        # Without a copy between, and in one sweep where nothing has gone.
+        if len(live) == used:
+            units[:used] = self._units[:used]
+        else:
+            np.take(self._units, live, axis=0, out=units[: len(live)], mode="clip")
         self._ids = [self._ids[slot] for slot in live]
         self._units = units
         self._dead = np.zeros(len(live), np.bool_)

@@ -18,6 +18,7 @@ dataset = _group("Labelled pictures to train on.")
 models = _group("Models and their versions.")
 jobs = _group("Work of the trainer: training and imports.")
 collections = _group("Collections of pictures that can be searched.")
+items = _group("Items of a collection.")
 
 SERVERS = "Servers"
 LEARN = "Learn"
@@ -28,3 +29,4 @@ app.add_typer(dataset, name="dataset", rich_help_panel=LEARN)
 app.add_typer(models, name="models", rich_help_panel=LEARN)
 app.add_typer(jobs, name="jobs", rich_help_panel=LEARN)
 app.add_typer(collections, name="collections", rich_help_panel=SEARCH)
+app.add_typer(items, name="items", rich_help_panel=SEARCH)

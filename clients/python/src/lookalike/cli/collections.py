@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import RenderableType
 
+from lookalike._models import BuildSpec, PlanEntry
 from lookalike._names import resource_name
 from lookalike.cli._app import collections
 from lookalike.cli._arguments import Yes
@@ -48,7 +52,33 @@ async def show(session: Session, collection: _Collection) -> None:
             lines.append(
                 f"recall@10 {chosen.recall_at_10:.3f} against exact (at least {chosen.recall_at_10_low:.3f}), search_k {chosen.search_k:,}"
             )
-    session.answer({"collection": found, "build": build}, *lines)
+    if build:
+        lines.append("it is pinned: no automatic build replaces it" if build.pinned else "builds follow by themselves as items change")
+    shown = [_plan(build.report.plan)] if build and build.report and build.report.plan else []
+    session.answer({"collection": found, "build": build}, *lines, *shown)
+
+
+def _plan(plan: Sequence[PlanEntry]) -> RenderableType:
+    """Return what answers which searches as a table."""
+    shown = table("#hits up to", "queries", "source", "#dimensions", "#search_k", "#depth", "#recall", "#at least", "#ms a query")
+    for each in plan:
+        figures = [f"{number:,}" if number else "" for number in (each.reduced_dim, each.search_k, each.depth)]
+        measured = [f"{each.recall:.3f}", f"{each.recall_low:.3f}", f"{each.milliseconds:.2f}"]
+        shown.add_row(f"{each.k:,}", "batches" if each.batch else "single", each.source.lower(), *figures, *measured)
+    return shown
+
+
+@command(collections, "purge", "lookalike collections purge photos")
+async def purge(session: Session, collection: _Collection) -> None:
+    """Build anew, delete older builds, and leave nothing of deleted items on the server's disk."""
+    found = await session.client.indexer.get_collection(resource_name("collections", collection))
+    active = await session.client.indexer.get_build(found.active_build) if found.active_build else None
+    spec = dataclasses.replace(active.spec if active and active.spec else BuildSpec(), purge=True)
+    begun = await session.client.indexer.create_build(found.name, spec)
+    session.if_interrupted = f"{begun.name} goes on"
+    build = await session.client.indexer.wait_for_build(begun.name, session.observer.event)
+    items = build.report.item_count if build.report else 0
+    session.answer(build, f"{build.name} serves {items:,} items; nothing is left of what was deleted before it, and no older build")
 
 
 @command(collections, "delete", "lookalike collections delete photos --yes")

@@ -51,6 +51,9 @@ async def index(
     dba_power: DbaPower = None,
     dba_rounds: DbaRounds = None,
     engine: Annotated[_Engine | None, typer.Option("--engine", help=_ENGINE_HELP, show_default=False)] = None,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Leave nothing of deleted items on the server's disk; builds in any case.")
+    ] = False,
 ) -> None:
     """Embed the pictures of a folder, flat or nested, into a collection, and build its index.
 
@@ -65,6 +68,7 @@ async def index(
         dba=augmentation,
         engine=Engine(engine.upper()) if engine else None,
         force_engine=engine is _Engine.annoy,
+        purge=purge,
         observer=session.observer,
     )
     session.note_left_out(indexed.left_out)

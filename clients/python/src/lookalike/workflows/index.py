@@ -48,13 +48,15 @@ async def index(
     dba: int | DbaSpec | None = None,
     engine: Engine | None = None,
     force_engine: bool = False,
+    purge: bool = False,
     observer: Observer = SILENT,
 ) -> Indexed:
     """Embed what is new or changed in `folder`, write it into `collection`, and build.
 
     A collection that is not there is made: for `model`, else the newest trained model, else the built-in zero-shot one; `engine` and, as
     default of its builds, DBA are fixed then. One that is there is embedded with what it pins; another `model` or `engine` is an error.
-    `force_engine` builds the engine's index and uses it even where exact search would be chosen.
+    `force_engine` builds the engine's index and uses it even where exact search would be chosen. `purge` builds in any case, and leaves
+    nothing of deleted items anywhere.
     """
     name = resource_id("collections", collection)
     listing = await asyncio.to_thread(scan, folder)
@@ -71,7 +73,8 @@ async def index(
         created = True
     observer.say(f"embedding with {there.space.model_version}, {why}")
     ingested = await ingest(client, listing, there, observer, thumbnails=True)
-    build = await _build(client, there.name, choice, force_engine, observer)
+    spec = BuildSpec(dba=choice.spec or DbaSpec(0), force_engine=force_engine, purge=purge)
+    build = await _build(client, there.name, spec, observer)
     return Indexed(
         collection=await client.indexer.get_collection(there.name),
         created=created,
@@ -117,10 +120,9 @@ async def _check_pinned(client: AsyncClient, there: Collection, model: str | Non
         )
 
 
-async def _build(client: AsyncClient, collection: str, choice: DbaChoice, force: bool, observer: Observer) -> Build | None:
-    """Build unless the active build is of all items, augmented alike."""
-    spec = BuildSpec(dba=choice.spec or DbaSpec(0), force_engine=force)
-    while not await _is_built(client, collection, spec):
+async def _build(client: AsyncClient, collection: str, spec: BuildSpec, observer: Observer) -> Build | None:
+    """Build unless the active build is of all items, augmented alike, and nothing is to be purged."""
+    while spec.purge or not await _is_built(client, collection, spec):
         try:
             build = await client.indexer.create_build(collection, spec)
             return await client.indexer.wait_for_build(build.name, observer.event)

@@ -79,6 +79,8 @@ class AutomaticBuilds:
             self._seen[record.uid].left_looks = _MOST_LOOKS
             log.warning("automatic_build_refused", collection=record.name, reason=error.reason, error=error.message)
         except Exception:
+            if await to_thread(self._catalog.by_uid, record.uid) is None:
+                return
             self._seen[record.uid].left_looks = _MOST_LOOKS
             log.exception("automatic_build_lost", collection=record.name)
 
