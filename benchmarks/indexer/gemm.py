@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from benchmarks.indexer.alone import run_alone
 
 
-class Rows(NamedTuple):
+@dataclass(frozen=True)
+class Rows:
     """A flat file of float32 rows."""
 
     path: Path
@@ -42,5 +44,5 @@ def rank_by_gemm(queries: Rows, references: Rows, k: int, block: int, ordered: b
 
 def sweep(queries: Rows, references: Rows, k: int, blocks: Sequence[int], ordered: bool, rows: int) -> list[dict[str, Any]]:
     """Seconds for `rows` of the queries with each block size."""
-    part = queries._replace(count=min(rows, queries.count))
+    part = replace(queries, count=min(rows, queries.count))
     return [{"block": each, "seconds": run_alone(rank_by_gemm, part, references, k, each, ordered).seconds} for each in blocks]
