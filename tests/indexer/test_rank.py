@@ -63,14 +63,16 @@ def test_a_state_holds_all_items_by_id(store: Store, tmp_path: Path) -> None:
     assert (state.units == rows.units).all()
 
 
-def test_a_state_is_of_one_revision_whatever_is_written_and_deleted_meanwhile(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_state_is_of_one_revision_whatever_is_written_replaced_and_deleted_meanwhile(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
+    """With a step of 2 only items that are there are written."""
     put(store, [f"{n:05d}" for n in range(0, 6000, 2)])
 
     def write(run: int) -> None:
         if run < 6:
-            put(store, [f"{n:05d}" for n in range(run * 500, run * 500 + 300)], seed=run + 1)
+            put(store, [f"{n:05d}" for n in range(run * 500, run * 500 + 300, step)], seed=run + 1)
             store.delete([f"{n:05d}" for n in range(run * 700, run * 700 + 40)])
 
     writing_between_pages(store, monkeypatch, write)
