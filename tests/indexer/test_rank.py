@@ -73,7 +73,7 @@ def test_a_state_is_of_one_revision_whatever_is_written_replaced_and_deleted_mea
     def write(run: int) -> None:
         if run < 6:
             put(store, [f"{n:05d}" for n in range(run * 500, run * 500 + 300, step)], seed=run + 1)
-            store.delete([f"{n:05d}" for n in range(run * 700, run * 700 + 40)])
+            store.delete([f"{n:05d}" for n in range(run * 500 + 400, run * 500 + 440)])
 
     writing_between_pages(store, monkeypatch, write)
     state = take_state(store, DIM, tmp_path / "rows")
