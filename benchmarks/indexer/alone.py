@@ -6,17 +6,19 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 _SECONDS_BETWEEN = 0.01
 
 
 class Run(NamedTuple):
-    """`anonymous_bytes` is the peak of anonymous memory above that at the start."""
+    """`cpu_seconds` tells what other programs did not take; `anonymous_bytes` is the peak of anonymous memory above that at the start."""
 
     seconds: float
+    cpu_seconds: float
     anonymous_bytes: int
 
 
@@ -32,6 +34,12 @@ def run_alone(work: Callable[..., object], *arguments: Any) -> Run:
         os.environ.update(before)
 
 
+def ratios(ours: Sequence[Run], yardstick: Sequence[Run]) -> tuple[float, float]:
+    """Medians of the ratios of neighbouring runs, in seconds and in seconds of the processor."""
+    pairs = list(zip(ours, yardstick, strict=True))
+    return median(one.seconds / other.seconds for one, other in pairs), median(one.cpu_seconds / other.cpu_seconds for one, other in pairs)
+
+
 def _measured(work: Callable[..., object], arguments: tuple[Any, ...]) -> Run:
     start = peak = _anonymous()
     ended = threading.Event()
@@ -43,12 +51,12 @@ def _measured(work: Callable[..., object], arguments: tuple[Any, ...]) -> Run:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     work(*arguments)
-    seconds = time.perf_counter() - began
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
     ended.set()
     watcher.join()
-    return Run(seconds, peak - start)
+    return Run(seconds, cpu_seconds, peak - start)
 
 
 def _anonymous() -> int:

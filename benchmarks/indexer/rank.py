@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.indexer.alone import run_alone
+from benchmarks.indexer.alone import ratios, run_alone
 from benchmarks.indexer.gemm import Rows, rank_by_gemm, sweep, write_rows
 from benchmarks.indexer.rank_over_grpc import rank_over_grpc
 from lookalike_retrieval import exact_topk_blocks
@@ -50,8 +49,9 @@ def measure(
         sweep_rows: queries that each of those is tried with.
 
     Returns:
-        `rank_vs_gemm`: median of the ratios of neighbouring runs, from mapped files, without DBA and wire; `peak_anonymous_bytes` above
-        that at the start; `over_grpc`: see `rank_over_grpc`; seconds of every run, and what they were made with.
+        `rank_vs_gemm`: median of the ratios of neighbouring runs, from mapped files, without DBA and wire; `rank_vs_gemm_cpu` that of the
+        processor's seconds, for a busy machine; `peak_anonymous_bytes` above that at the start; `over_grpc`: see `rank_over_grpc`; every
+        run, and what they were made with.
     """
     drawn = draw(query_count + reference_count, dim, seed)
     references = write_rows(workdir / "references.f32", drawn[:reference_count])
@@ -63,6 +63,7 @@ def measure(
     for _ in range(repeats):
         gemm.append(run_alone(rank_by_gemm, queries, references, k, block, True))
         ours.append(run_alone(_rank, queries, references, k))
+    wall, cpu = ratios(ours, gemm)
     return {
         "queries": query_count,
         "references": reference_count,
@@ -72,9 +73,10 @@ def measure(
         "threads": 1,
         "sweep": {"queries": min(sweep_rows, query_count), "tried": tried},
         "block": block,
-        "gemm_seconds": [each.seconds for each in gemm],
-        "rank_seconds": [each.seconds for each in ours],
-        "rank_vs_gemm": median(one.seconds / other.seconds for one, other in zip(ours, gemm, strict=True)),
+        "gemm_runs": [each._asdict() for each in gemm],
+        "rank_runs": [each._asdict() for each in ours],
+        "rank_vs_gemm": wall,
+        "rank_vs_gemm_cpu": cpu,
         "peak_anonymous_bytes": max(each.anonymous_bytes for each in ours),
         "over_grpc": rank_over_grpc(queries, references, k, dba_k, workdir),
     }
