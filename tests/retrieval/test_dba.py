@@ -57,7 +57,7 @@ def test_augmented_rows_are_those_of_a_plain_loop(seed: int, rows: int, k: int, 
 @given(st.integers(0, 10_000), st.integers(1, 8), st.integers(0, 20), st.integers(0, 25), st.sampled_from(KINDS))
 def test_rows_outside_the_pool_take_their_neighbours_from_it(seed: int, rows: int, pool_rows: int, k: int, kind: Weights) -> None:
     vectors, pool = random_vectors(seed, rows), random_vectors(seed + 1, pool_rows)
-    augmented = augment_against(vectors, pool, k, kind)
+    augmented = augment_against(normalise(vectors), normalise(pool), k, kind).rows
     for i in range(rows):
         np.testing.assert_allclose(augmented[i], plain_augmented(vectors[i], pool, k, kind), atol=2e-5)
 

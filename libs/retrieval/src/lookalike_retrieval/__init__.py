@@ -1,7 +1,16 @@
 """Exact top-k, database-side augmentation, PCA, ranking metrics and class bootstrap, on numpy alone."""
 
 from lookalike_retrieval.bootstrap import Interval, class_bootstrap, paired_class_bootstrap
-from lookalike_retrieval.dba import AugmentedBlock, Weights, augment, augment_against, augment_blocks, dba_weights
+from lookalike_retrieval.dba import (
+    AugmentedBlock,
+    Weights,
+    augment,
+    augment_against,
+    augment_blocks,
+    dba_weights,
+    neighbour_weights,
+    weighted_mean,
+)
 from lookalike_retrieval.metrics import Denominator, RankingScores, average_precision, evaluate_ranking
 from lookalike_retrieval.normalise import VectorError, normalise
 from lookalike_retrieval.pca import Projection, fit_pca
@@ -27,6 +36,8 @@ __all__ = [
     "exact_topk",
     "exact_topk_blocks",
     "fit_pca",
+    "neighbour_weights",
     "normalise",
     "paired_class_bootstrap",
+    "weighted_mean",
 ]
