@@ -14,6 +14,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from lookalike_indexer import augmentation
 from lookalike_indexer.admission import Offer, Refusal, judge
 from lookalike_indexer.builds.manifest import DamagedBuild
 from lookalike_indexer.candidates import NOTHING_ASKED, Asked
@@ -124,6 +125,21 @@ class OpenCollection:
                 break
         return Answer(view, replace(found, hits=hits), unchanged)
 
+    def augment_waiting(self, most: int) -> tuple[int, int]:
+        """Augment up to `most` fresh items that wait for it; returns how many were taken up, and how many no write has overtaken."""
+        view = self.view
+        augmented = augmentation.augment_waiting(view, most)
+        if augmented is None:
+            return 0, 0
+        with self._lock:
+            self._refuse_closed()
+            now = self._present.view
+            # Another build begins anew.
+            current = augmented.still_true(now) if now.build is view.build else None
+            if current and current.rows.ids:
+                self._present.augment(current.rows, current.arrivals, current.averaged)
+        return len(augmented.rows.ids), len(current.rows.ids) if current else 0
+
     def serve(self, build: ServedBuild | None, commit: Callable[[], object]) -> None:
         """Let `build` answer searches, with all later writes applied, after `commit` has noted it."""
         with self._lock:
@@ -214,4 +230,4 @@ def require_space(expected: Space, offered: Space, *, whose: str) -> None:
 
 def _only(hits: Hits, items: dict[str, StoredItem]) -> Hits:
     kept = [place for place, each in enumerate(hits.ids) if each in items]
-    return Hits([hits.ids[i] for i in kept], [hits.scores[i] for i in kept], [hits.fresh[i] for i in kept])
+    return Hits(*([column[i] for i in kept] for column in (hits.ids, hits.scores, hits.fresh, hits.augmented)))  # type: ignore[arg-type]

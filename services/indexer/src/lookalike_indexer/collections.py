@@ -94,6 +94,10 @@ class Collections:
             shutil.rmtree(opened.build_folder(record.active_build), ignore_errors=True)
         return opened
 
+    def opened(self) -> list[OpenCollection]:
+        """Return the collections that are open now."""
+        return list(self._open.values())
+
     def _read_again(self, record: Collection) -> Collection:
         """Return a record as it is now: a deletion or another build may have come between."""
         current = self._catalog.by_uid(record.uid)

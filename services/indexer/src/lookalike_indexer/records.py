@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from lookalike_retrieval import Weights
+from lookalike_retrieval import DEFAULT_POWER, Weights
 
 Engine = Literal["annoy", "exact"]
 Source = Literal["annoy", "scan", "exact"]
@@ -38,10 +38,12 @@ class Space(Record):
 
 
 class Dba(Record):
-    """Augmentation with `k` neighbours besides the item itself; 0 is off."""
+    """Augmentation with `k` neighbours besides the item itself, 0 is off; `power` is that of the weights of this name."""
 
     k: int = 0
     weights: Weights = "linear"
+    power: float = DEFAULT_POWER
+    rounds: int = 1
 
 
 class Collection(Record):

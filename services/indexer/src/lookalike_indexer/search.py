@@ -24,11 +24,12 @@ _MARGIN = 2
 
 @dataclass(frozen=True)
 class Hits:
-    """The nearest items of one query, best first, ties by id; `fresh` tells which are newer than the build."""
+    """The nearest items of one query, best first, ties by id: which are newer than the build, and whose vectors are augmented."""
 
     ids: list[str]
     scores: list[float]
     fresh: list[bool]
+    augmented: list[bool]
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,12 @@ def _ranked(view: View, query: NDArray[np.float32], rows: NDArray[np.int64], slo
     kept = _worth_ranking(vectors @ query, k)
     # Scored in float64, each row by itself, equal vectors tie wherever they lie.
     exact = np.einsum("ij,j->i", vectors[kept].astype(np.float64), query.astype(np.float64)).astype(np.float32)
-    best = sorted(zip((-exact).tolist(), [ids[place] for place in kept.tolist()], (kept >= len(rows)).tolist(), strict=True))[:k]
-    return Hits([each for _, each, _ in best], [max(-1.0, min(1.0, -score)) for score, _, _ in best], [is_fresh for _, _, is_fresh in best])
+    fresh = kept >= len(rows)
+    augmented = np.concatenate([np.full(len(rows), view.build_augmented), view.fresh.raw_slots[slots] != slots])[kept]
+    columns = ((-exact).tolist(), [ids[place] for place in kept.tolist()], fresh.tolist(), augmented.tolist())
+    best = sorted(zip(*columns, strict=True))[:k]
+    scores = [max(-1.0, min(1.0, -each[0])) for each in best]
+    return Hits([each[1] for each in best], scores, [each[2] for each in best], [each[3] for each in best])
 
 
 def _worth_ranking(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:

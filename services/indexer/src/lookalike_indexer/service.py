@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import grpc
 
+from lookalike_indexer.augmenter import Augmenter
 from lookalike_indexer.build_log import BuildLog
 from lookalike_indexer.builds.queue import BuildQueue
 from lookalike_indexer.catalog import Catalog, open_catalog
@@ -50,6 +51,7 @@ class IndexerService:
         self._collections = Collections(self._folder.path / COLLECTIONS_FOLDER, self._catalog, self._builds)
         self._collections.sweep()
         self._queue = BuildQueue(self._collections, self._catalog, self._builds, settings.exact_below)
+        self._augmenter = Augmenter(self._collections, settings.augment_seconds)
         self._lifecycle = Lifecycle(self._collections, self._catalog, self._queue, self._report_health)
         self._health: Health | None = None
         self._expiry: asyncio.Task[None] | None = None
@@ -70,6 +72,7 @@ class IndexerService:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(self._settings.threads, "indexer"))
         await self._lifecycle.announce()
         await self._queue.start()
+        self._augmenter.start()
         self._expiry = asyncio.create_task(self._lifecycle.expire_forever(self._settings.expiry_seconds))
 
     async def stop(self) -> None:
@@ -78,6 +81,7 @@ class IndexerService:
             with suppress(asyncio.CancelledError):
                 await self._expiry
         await self._queue.stop()
+        await asyncio.to_thread(self._augmenter.stop)
         self._collections.close()
         self._database.close()
         self._folder.close()

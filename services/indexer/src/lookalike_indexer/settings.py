@@ -16,4 +16,5 @@ class IndexerSettings(ServerSettings):
     data: Annotated[Path, Field(description="Data folder; the indexer's part is DIR/indexer.")]
     threads: Annotated[int, Field(ge=1, le=256, description="Searches and writes that run at once.")] = 8
     exact_below: Annotated[int, Field(ge=0, description="A build of fewer items answers exactly unless its engine is forced.")] = 1_000
+    augment_seconds: Annotated[float, Field(gt=0, le=3600, description="Seconds between looks for fresh items to augment.")] = 2.0
     expiry_seconds: Annotated[float, Field(gt=0, le=3600, description="Seconds between looks for collections whose time has come.")] = 5.0

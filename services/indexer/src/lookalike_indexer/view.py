@@ -6,8 +6,9 @@ A view never changes; each write makes the next.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,18 +19,50 @@ from lookalike_indexer.store import Rows
 _FIRST_SLOTS = 256
 
 
+class Averaged(NamedTuple):
+    """What was averaged into an item, nearest first: `weights` float32 [k], where the item itself has 1, `similarities` float32 [k]."""
+
+    ids: list[str]
+    weights: NDArray[np.float32]
+    similarities: NDArray[np.float32]
+
+
+def _no_slots() -> NDArray[np.int64]:
+    return np.empty(0, np.int64)
+
+
 @dataclass(frozen=True)
 class Fresh:
-    """Items newer than the build, in slots by order of arrival; `dead` [n] slots were replaced or deleted since."""
+    """Items newer than the build, in slots by order of arrival; `dead` [n] slots were replaced or deleted since.
+
+    `units` are served. An item that is augmented has moved to a new slot: `raw_slots` [n] is where its raw row stays, of any other the slot
+    itself, and `averaged` [n] tells what is in it. `arrivals` [n] rise, and are never used again. Left out, these fit if there is no item.
+    """
 
     ids: Sequence[str]
     units: NDArray[np.float32]
     dead: NDArray[np.bool_]
+    raw_slots: NDArray[np.int64] = field(default_factory=_no_slots)
+    averaged: Sequence[Averaged | None] = ()
+    arrivals: NDArray[np.int64] = field(default_factory=_no_slots)
 
     @cached_property
     def live(self) -> NDArray[np.int64]:
         """Slots that count."""
         return np.flatnonzero(~self.dead)
+
+    @cached_property
+    def waiting(self) -> NDArray[np.int64]:
+        """Slots that count and are not augmented."""
+        return np.flatnonzero(~self.dead & (self.raw_slots == np.arange(len(self.dead))))
+
+    def holds(self, arrivals: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which of `arrivals` [n] are in slots that count."""
+        slots = np.searchsorted(self.arrivals, arrivals)
+        there = slots < len(self.arrivals)
+        there[there] = self.arrivals[slots[there]] == arrivals[there]
+        there[there] = ~self.dead[slots[there]]
+        return there
 
     @cached_property
     def live_by_id(self) -> NDArray[np.int64]:
@@ -55,6 +88,11 @@ class View:
     def item_count(self) -> int:
         return len(self.dead) - int(self.dead.sum()) + len(self.fresh.live)
 
+    @property
+    def build_augmented(self) -> bool:
+        """Whether the build's rows are augmented."""
+        return self.build is not None and self.build.augmentation is not None
+
     def only(self, ids: Iterable[str]) -> View:
         """Return this view as if it held no items but `ids`."""
         wanted = set(ids)
@@ -73,32 +111,58 @@ class FreshItems:
 
     def __init__(self, rows: Rows) -> None:
         """Start with `rows`, each id once."""
+        count = len(rows.ids)
         self._ids = rows.ids
         self._units = rows.units
-        self._dead = np.zeros(len(rows.ids), np.bool_)
+        self._dead = np.zeros(count, np.bool_)
+        self._raw_slots = np.arange(count)
+        self._averaged: list[Averaged | None] = [None] * count
+        self._arrivals = np.arange(count)
+        self._arrived = count
         self._slots = {each: slot for slot, each in enumerate(rows.ids)}
 
     def make_room(self, count: int) -> None:
-        """Make sure that `count` more items fit: what could fail for want of memory fails here."""
-        used = len(self._ids)
-        if used + count <= len(self._units):
-            return
+        """Make sure that `count` more slots are there: what could fail for want of memory fails here."""
+        if len(self._ids) + count > len(self._units):
+            self._pack(count)
+
+    def _pack(self, count: int) -> None:
+        """Move to new arrays with room for as much again, without slots that neither count nor hold the raw row of one that does."""
         live = np.flatnonzero(~self._dead)
-        units = np.empty((2 * (len(live) + count) + _FIRST_SLOTS, self._units.shape[1]), np.float32)
-        units[: len(live)] = self._units[live]
-        self._ids = [self._ids[slot] for slot in live]
-        self._units = units
-        self._dead = np.zeros(len(live), np.bool_)
-        self._slots = {each: slot for slot, each in enumerate(self._ids)}
+        kept = np.union1d(live, self._raw_slots[live])
+        room = 2 * (len(kept) + count) + _FIRST_SLOTS
+        units = np.empty((room, self._units.shape[1]), np.float32)
+        units[: len(kept)] = self._units[kept]
+        raw_slots, arrivals = np.empty(room, np.int64), np.empty(room, np.int64)
+        raw_slots[: len(kept)] = np.searchsorted(kept, self._raw_slots[kept])
+        arrivals[: len(kept)] = self._arrivals[kept]
+        self._ids = [self._ids[slot] for slot in kept.tolist()]
+        self._averaged = [self._averaged[slot] for slot in kept.tolist()]
+        self._units, self._raw_slots, self._arrivals = units, raw_slots, arrivals
+        self._dead = self._dead[kept]
+        self._slots = {self._ids[slot]: slot for slot in np.searchsorted(kept, live).tolist()}
 
     def put(self, rows: Rows) -> None:
         """Add items for which room was made, in place of those with their ids."""
+        first = len(self._ids)
+        self._add(rows, np.arange(first, first + len(rows.ids)), [None] * len(rows.ids))
+
+    def augment(self, rows: Rows, arrivals: NDArray[np.int64], averaged: Sequence[Averaged]) -> None:
+        """Serve `rows`, for which room was made, for the items that came in under `arrivals` [n], all of which count."""
+        self._add(rows, np.searchsorted(self._arrivals[: len(self._ids)], arrivals), averaged)
+
+    def _add(self, rows: Rows, raw_slots: NDArray[np.int64], averaged: Sequence[Averaged | None]) -> None:
         self.drop(rows.ids)
-        used = len(self._ids)
-        self._units[used : used + len(rows.ids)] = rows.units
+        count, used = len(rows.ids), len(self._ids)
+        slots = slice(used, used + count)
+        self._units[slots] = rows.units
+        self._raw_slots[slots] = raw_slots
+        self._arrivals[slots] = np.arange(self._arrived, self._arrived + count)
+        self._arrived += count
         self._slots |= {each: slot for slot, each in enumerate(rows.ids, used)}
+        self._averaged += averaged
         self._ids += rows.ids
-        self._dead = np.concatenate([self._dead, np.zeros(len(rows.ids), np.bool_)])
+        self._dead = np.concatenate([self._dead, np.zeros(count, np.bool_)])
 
     def drop(self, ids: Sequence[str]) -> None:
         """Let items go; ids that are not here are no error."""
@@ -111,7 +175,8 @@ class FreshItems:
 
     def seen(self) -> Fresh:
         """Return what a view may hold."""
-        return Fresh(self._ids, self._units[: len(self._ids)], self._dead)
+        used = len(self._ids)
+        return Fresh(self._ids, self._units[:used], self._dead, self._raw_slots[:used], self._averaged, self._arrivals[:used])
 
 
 class Present:
@@ -136,6 +201,12 @@ class Present:
         """Show that the write `revision` has deleted items."""
         self._fresh.drop(ids)
         self._publish(revision, ids)
+
+    def augment(self, rows: Rows, arrivals: NDArray[np.int64], averaged: Sequence[Averaged]) -> None:
+        """Serve the augmented `rows` for the fresh items that came in under `arrivals` [n], all of which count."""
+        self._fresh.make_room(len(rows.ids))
+        self._fresh.augment(rows, arrivals, averaged)
+        self._publish(self.view.revision, [])
 
     def present(self, ids: Sequence[str]) -> list[str]:
         """Return those of `ids` that are in the collection, each once, in their order."""

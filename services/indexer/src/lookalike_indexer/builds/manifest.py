@@ -13,8 +13,13 @@ from lookalike_indexer.records import BuildReport, Record, Space
 MANIFEST_FILE = "manifest.json"
 VECTORS_FILE = "vectors.f32"
 IDS_FILE = "ids.json"
-# 2: with a plan.
-_FORMAT = 2
+# Only of an augmented build: what its served vectors were made of.
+RAW_FILE = "raw.f32"
+NEIGHBOURS_FILE = "neighbours.u32"
+WEIGHTS_FILE = "weights.f32"
+SIMILARITIES_FILE = "similarities.f32"
+# 2: with a plan. 3: an augmented build keeps the raw vectors and the neighbours.
+_FORMAT = 3
 
 
 class DamagedBuild(Exception):
@@ -61,10 +66,19 @@ def read_manifest(folder: Path, space: Space) -> Manifest:
     found = (manifest.format, manifest.fingerprint, manifest.dim, manifest.metric)
     if found != (_FORMAT, space.fingerprint, space.dim, METRIC):
         raise DamagedBuild(f"{folder} is of another format, space, dimension or metric: {found}; build the collection again")
-    vectors = manifest.files.get(VECTORS_FILE)
-    if vectors is None or vectors.size != manifest.report.item_count * space.dim * 4:
-        raise DamagedBuild(f"{folder / VECTORS_FILE} does not hold {manifest.report.item_count} rows")
+    for name, width in row_files(manifest.report, space.dim).items():
+        file = manifest.files.get(name)
+        if file is None or file.size != manifest.report.item_count * width * 4:
+            raise DamagedBuild(f"{folder / name} does not hold {manifest.report.item_count} rows of {width} values")
     return manifest
+
+
+def row_files(report: BuildReport, dim: int) -> dict[str, int]:
+    """Return the files of a build that hold a row an item, and how many values of 4 bytes a row has."""
+    if report.dba.k == 0:
+        return {VECTORS_FILE: dim}
+    taken = min(report.dba.k, report.item_count - 1)
+    return {VECTORS_FILE: dim, RAW_FILE: dim, NEIGHBOURS_FILE: taken, WEIGHTS_FILE: taken, SIMILARITIES_FILE: taken}
 
 
 def _describe(path: Path) -> FileRecord:

@@ -13,9 +13,11 @@ import grpc
 from lookalike_indexer.candidates import NOTHING_ASKED, Asked
 from lookalike_indexer.collection import Answer, OpenCollection
 from lookalike_indexer.collections import Collections
+from lookalike_indexer.explain import check_limits
 from lookalike_indexer.rank import Part, RankedRows, ReferenceIds, Start, Task, Turn, rank
 from lookalike_indexer.records import Dba
 from lookalike_indexer.search import Hits, unit_queries
+from lookalike_indexer.servicers.explanation_messages import add_explanations
 from lookalike_indexer.servicers.filter_messages import filter_in
 from lookalike_indexer.servicers.item_messages import batch_message, columns_of, item_message, require_room
 from lookalike_indexer.servicers.translate import (
@@ -68,6 +70,8 @@ def _search(collections: Collections, name: str, columns: Columns, request: sear
     collection = collections.get(name)
     raw = vectors_of("queries", request.queries, collection.space, f"collection {collection.name!r}")
     in_range("queries", len(raw), 1, MAX_QUERIES)
+    if request.explain:
+        check_limits(len(raw), request.k)
     exact, asked = _effort(request)
     queries = unit_queries(raw)
     answer = collection.search(
@@ -80,6 +84,8 @@ def _search(collections: Collections, name: str, columns: Columns, request: sear
         item_filter=filter_in(request),
     )
     response = _search_message(collection, answer, columns)
+    if request.explain:
+        add_explanations(response.hits, answer.view, queries, answer.found.hits)
     response.seconds = time.perf_counter() - started
     return response
 
@@ -117,7 +123,9 @@ def _search_message(collection: OpenCollection, answer: Answer, columns: Columns
 
 
 def _hits_message(hits: Hits, places: dict[str, int]) -> search_pb2.QueryHits:
-    return search_pb2.QueryHits(item_indices=[places[each] for each in hits.ids], scores=hits.scores, fresh=hits.fresh)
+    return search_pb2.QueryHits(
+        item_indices=[places[each] for each in hits.ids], scores=hits.scores, fresh=hits.fresh, augmented=hits.augmented
+    )
 
 
 def _part_message(task: Task, part: Part) -> search_pb2.RankResponse:
