@@ -14,7 +14,7 @@ from lookalike_indexer.collection import OpenCollection
 from lookalike_indexer.collections import Collections
 from lookalike_runtime.errors import NotFound
 
-AUGMENTED = Counter("lookalike_augmented_items_total", "Fresh items that were augmented.")
+AUGMENTED = Counter("lookalike_augmented_items_total", "Vectors that were augmented after their build.")
 FAILURES = Counter("lookalike_augmentation_failures_total", "Batches of fresh items whose augmentation failed.")
 
 # Items of a batch: their scores against a tile of the others are 4 MiB.
@@ -64,7 +64,7 @@ class Augmenter:
         if self._resting.get(collection.uid, 0.0) > time.monotonic():
             return False
         try:
-            took, augmented = collection.augment_waiting(_BATCH)
+            waited, augmented = collection.augment_waiting(_BATCH)
         except NotFound:  # it was deleted meanwhile
             return False
         except Exception:
@@ -74,4 +74,4 @@ class Augmenter:
             return False
         self._resting.pop(collection.uid, None)
         AUGMENTED.inc(augmented)
-        return took == _BATCH
+        return waited == _BATCH

@@ -126,7 +126,7 @@ class OpenCollection:
         return Answer(view, replace(found, hits=hits), unchanged)
 
     def augment_waiting(self, most: int) -> tuple[int, int]:
-        """Augment up to `most` fresh items that wait for it; returns how many were taken up, and how many no write has overtaken."""
+        """Augment up to `most` fresh items that wait for it; returns how many waited, and how many vectors were replaced."""
         view = self.view
         augmented = augmentation.augment_waiting(view, most)
         if augmented is None:
@@ -137,8 +137,8 @@ class OpenCollection:
             # Another build begins anew.
             current = augmented.still_true(now) if now.build is view.build else None
             if current and current.rows.ids:
-                self._present.augment(current.rows, current.arrivals, current.averaged)
-        return len(augmented.rows.ids), len(current.rows.ids) if current else 0
+                self._present.augment(current.rows, current.of_build, current.origins, current.averaged)
+        return min(most, len(view.fresh.waiting)), len(current.rows.ids) if current else 0
 
     def serve(self, build: ServedBuild | None, commit: Callable[[], object]) -> None:
         """Let `build` answer searches, with all later writes applied, after `commit` has noted it."""

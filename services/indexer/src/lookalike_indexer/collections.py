@@ -113,7 +113,7 @@ class Collections:
         if opened is not None:
             view = opened.view
             active = view.build.number if view.build else None
-            revision, items, fresh = view.revision, view.item_count, len(view.fresh.live)
+            revision, items, fresh = view.revision, view.item_count, view.fresh_item_count
         else:
             active = record.active_build
             store = Store(self._root / record.uid / ITEMS_FILE)

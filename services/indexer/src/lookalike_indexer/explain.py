@@ -68,10 +68,7 @@ def explain(view: View, queries: NDArray[np.float32], hits: Sequence[Hits]) -> l
     fresh, count = view.fresh, len(view.dead)
     slots = {fresh.ids[slot]: count + slot for slot in fresh.live.tolist()}
     rows = view.build.rows if view.build else {}
-    places = [
-        np.array([slots[each] if new else rows[each] for each, new in zip(each_hits.ids, each_hits.fresh, strict=True)], np.int64)
-        for each_hits in hits
-    ]
+    places = [np.array([slots[each] if each in slots else rows[each] for each in found.ids], np.int64) for found in hits]
     nothing = np.empty((0, queries.shape[1]), np.float32)
     served = _Vectors(view.build.vectors if view.build else nothing, fresh.units, np.arange(len(fresh.dead)))
     scores, ranks = _ranks(view, served, queries, places)

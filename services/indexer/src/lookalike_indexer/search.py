@@ -102,7 +102,7 @@ def _ranked(view: View, query: NDArray[np.float32], rows: NDArray[np.int64], slo
     kept = _worth_ranking(vectors @ query, k)
     # Scored in float64, each row by itself, equal vectors tie wherever they lie.
     exact = np.einsum("ij,j->i", vectors[kept].astype(np.float64), query.astype(np.float64)).astype(np.float32)
-    fresh = kept >= len(rows)
+    fresh = np.concatenate([np.zeros(len(rows), np.bool_), view.fresh.newer[slots]])[kept]
     augmented = np.concatenate([np.full(len(rows), view.build_augmented), view.fresh.raw_slots[slots] != slots])[kept]
     columns = ((-exact).tolist(), [ids[place] for place in kept.tolist()], fresh.tolist(), augmented.tolist())
     best = sorted(zip(*columns, strict=True))[:k]

@@ -36,7 +36,8 @@ class Fresh:
     """Items newer than the build, in slots by order of arrival; `dead` [n] slots were replaced or deleted since.
 
     `units` are served. An item that is augmented has moved to a new slot: `raw_slots` [n] is where its raw row stays, of any other the slot
-    itself, and `averaged` [n] tells what is in it. `arrivals` [n] rise, and are never used again. Left out, these fit if there is no item.
+    itself, and `averaged` [n] tells what is in it. Some are here only because they were augmented anew: `newer` [n] is false of those that
+    the build holds as they are. `arrivals` [n] rise, and are never used again. Left out, these four fit if there is no item.
     """
 
     ids: Sequence[str]
@@ -45,6 +46,7 @@ class Fresh:
     raw_slots: NDArray[np.int64] = field(default_factory=_no_slots)
     averaged: Sequence[Averaged | None] = ()
     arrivals: NDArray[np.int64] = field(default_factory=_no_slots)
+    newer: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
 
     @cached_property
     def live(self) -> NDArray[np.int64]:
@@ -89,6 +91,11 @@ class View:
         return len(self.dead) - int(self.dead.sum()) + len(self.fresh.live)
 
     @property
+    def fresh_item_count(self) -> int:
+        """Items that are newer than the build."""
+        return int(self.fresh.newer[self.fresh.live].sum())
+
+    @property
     def build_augmented(self) -> bool:
         """Whether the build's rows are augmented."""
         return self.build is not None and self.build.augmentation is not None
@@ -118,6 +125,7 @@ class FreshItems:
         self._raw_slots = np.arange(count)
         self._averaged: list[Averaged | None] = [None] * count
         self._arrivals = np.arange(count)
+        self._newer = np.ones(count, np.bool_)
         self._arrived = count
         self._slots = {each: slot for slot, each in enumerate(rows.ids)}
 
@@ -133,30 +141,41 @@ class FreshItems:
         room = 2 * (len(kept) + count) + _FIRST_SLOTS
         units = np.empty((room, self._units.shape[1]), np.float32)
         units[: len(kept)] = self._units[kept]
-        raw_slots, arrivals = np.empty(room, np.int64), np.empty(room, np.int64)
+        raw_slots, arrivals, newer = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.bool_)
         raw_slots[: len(kept)] = np.searchsorted(kept, self._raw_slots[kept])
         arrivals[: len(kept)] = self._arrivals[kept]
+        newer[: len(kept)] = self._newer[kept]
         self._ids = [self._ids[slot] for slot in kept.tolist()]
         self._averaged = [self._averaged[slot] for slot in kept.tolist()]
-        self._units, self._raw_slots, self._arrivals = units, raw_slots, arrivals
+        self._units, self._raw_slots, self._arrivals, self._newer = units, raw_slots, arrivals, newer
         self._dead = self._dead[kept]
         self._slots = {self._ids[slot]: slot for slot in np.searchsorted(kept, live).tolist()}
 
     def put(self, rows: Rows) -> None:
         """Add items for which room was made, in place of those with their ids."""
-        first = len(self._ids)
-        self._add(rows, np.arange(first, first + len(rows.ids)), [None] * len(rows.ids))
+        self._add(rows, self._next_slots(len(rows.ids)), [None] * len(rows.ids), True)
+
+    def adopt(self, rows: Rows) -> NDArray[np.int64]:
+        """Add raw rows of items that the build holds, for which room was made; returns their arrivals."""
+        slots = self._next_slots(len(rows.ids))
+        self._add(rows, slots, [None] * len(rows.ids), False)
+        return self._arrivals[slots]
 
     def augment(self, rows: Rows, arrivals: NDArray[np.int64], averaged: Sequence[Averaged]) -> None:
         """Serve `rows`, for which room was made, for the items that came in under `arrivals` [n], all of which count."""
-        self._add(rows, np.searchsorted(self._arrivals[: len(self._ids)], arrivals), averaged)
+        slots = np.searchsorted(self._arrivals[: len(self._ids)], arrivals)
+        self._add(rows, self._raw_slots[slots], averaged, self._newer[slots])
 
-    def _add(self, rows: Rows, raw_slots: NDArray[np.int64], averaged: Sequence[Averaged | None]) -> None:
+    def _next_slots(self, count: int) -> NDArray[np.int64]:
+        return np.arange(len(self._ids), len(self._ids) + count)
+
+    def _add(self, rows: Rows, raw_slots: NDArray[np.int64], averaged: Sequence[Averaged | None], newer: NDArray[np.bool_] | bool) -> None:
         self.drop(rows.ids)
         count, used = len(rows.ids), len(self._ids)
         slots = slice(used, used + count)
         self._units[slots] = rows.units
         self._raw_slots[slots] = raw_slots
+        self._newer[slots] = newer
         self._arrivals[slots] = np.arange(self._arrived, self._arrived + count)
         self._arrived += count
         self._slots |= {each: slot for slot, each in enumerate(rows.ids, used)}
@@ -176,7 +195,8 @@ class FreshItems:
     def seen(self) -> Fresh:
         """Return what a view may hold."""
         used = len(self._ids)
-        return Fresh(self._ids, self._units[:used], self._dead, self._raw_slots[:used], self._averaged, self._arrivals[:used])
+        columns = (self._raw_slots[:used], self._averaged, self._arrivals[:used], self._newer[:used])
+        return Fresh(self._ids, self._units[:used], self._dead, *columns)
 
 
 class Present:
@@ -202,11 +222,17 @@ class Present:
         self._fresh.drop(ids)
         self._publish(revision, ids)
 
-    def augment(self, rows: Rows, arrivals: NDArray[np.int64], averaged: Sequence[Averaged]) -> None:
-        """Serve the augmented `rows` for the fresh items that came in under `arrivals` [n], all of which count."""
-        self._fresh.make_room(len(rows.ids))
+    def augment(self, rows: Rows, of_build: NDArray[np.bool_], origins: NDArray[np.int64], averaged: Sequence[Averaged]) -> None:
+        """Serve augmented `rows` of items that count: of the build's rows `origins` [n] where `of_build` [n], else of these arrivals."""
+        built = np.flatnonzero(of_build)
+        adopted = Rows([rows.ids[place] for place in built], np.empty((0, rows.units.shape[1]), np.float32))
+        if self.view.build is not None:
+            adopted = adopted._replace(units=self.view.build.raw[origins[built]])
+        self._fresh.make_room(len(built) + len(rows.ids))
+        arrivals = origins.copy()
+        arrivals[built] = self._fresh.adopt(adopted)
         self._fresh.augment(rows, arrivals, averaged)
-        self._publish(self.view.revision, [])
+        self._publish(self.view.revision, adopted.ids)
 
     def present(self, ids: Sequence[str]) -> list[str]:
         """Return those of `ids` that are in the collection, each once, in their order."""
