@@ -24,6 +24,7 @@ from lookalike._models import (
     DeleteResult,
     Engine,
     Event,
+    Explanation,
     Hit,
     Item,
     ItemCount,
@@ -259,10 +260,12 @@ class AsyncIndexer:
         thumbnails: bool = False,
         min_revision: int = 0,
         filter: Filter | None = None,
+        explain: bool = False,
     ) -> SearchResult:
         """Find the `k` nearest items, 1 to 1,000, of each of 1 to 256 `queries` [n, dim] of `space`; with a `filter` of those that meet it.
 
         `exact` compares every vector; `search_k` asks for Annoy with that effort; with neither the build's plan is followed.
+        `explain` tells of each hit why it is one, for 16 queries and a `k` of 100 at most.
         """
         request = search_pb2.SearchRequest(
             collection=collection,
@@ -271,6 +274,7 @@ class AsyncIndexer:
             view=items_pb2.ITEM_VIEW_THUMBNAIL if thumbnails else items_pb2.ITEM_VIEW_BASIC,
             min_revision=min_revision,
             filter=filter.message() if filter else None,
+            explain=explain,
         )
         if exact:
             request.exact = True
@@ -278,10 +282,7 @@ class AsyncIndexer:
             request.search_k = search_k
         answer = await self._channel.unary(self._search.Search, request, self._timeouts.call)
         items = [read(Item, item) for item in answer.items]
-        hits = tuple(
-            tuple(Hit(items[place], score, fresh) for place, score, fresh in zip(each.item_indices, each.scores, each.fresh, strict=True))
-            for each in answer.hits
-        )
+        hits = tuple(_hits(each, items) for each in answer.hits)
         source = member(Source, answer.source, builds_pb2.Source.DESCRIPTOR)
         return SearchResult(hits, answer.collection, answer.revision, answer.build, answer.exact, answer.search_k, answer.seconds, source)
 
@@ -315,6 +316,15 @@ class AsyncIndexer:
             else:
                 parts.add(message)
         return parts.ranking()
+
+
+def _hits(message: search_pb2.QueryHits, items: Sequence[Item]) -> tuple[Hit, ...]:
+    count = len(message.item_indices)
+    # A server of an earlier version does not tell what is augmented.
+    augmented = list(message.augmented) or [False] * count
+    explanations: list[Explanation | None] = [read(Explanation, each) for each in message.explanations]
+    columns = zip(message.item_indices, message.scores, message.fresh, augmented, explanations or [None] * count, strict=True)
+    return tuple(Hit(items[place], score, fresh, changed, why) for place, score, fresh, changed, why in columns)
 
 
 def _chunks(items: Sequence[Item], dim: int) -> Iterator[slice]:

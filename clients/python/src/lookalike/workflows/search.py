@@ -33,11 +33,18 @@ class Found:
 
 
 async def search(
-    client: AsyncClient, picture: Path | bytes, collection: str, k: int = 10, *, exact: bool = False, filter: Filter | None = None
+    client: AsyncClient,
+    picture: Path | bytes,
+    collection: str,
+    k: int = 10,
+    *,
+    exact: bool = False,
+    filter: Filter | None = None,
+    explain: bool = False,
 ) -> Found:
     """Return the `k` items (1 to 1,000) of `collection` that are most like `picture`, embedded with what the collection pins.
 
-    With a `filter` only items that meet it are found.
+    With a `filter` only items that meet it are found. `explain` tells of each hit why it is one, for a `k` of 100 at most.
 
     Raises InputError for a file that is not there or is no picture.
     """
@@ -50,7 +57,7 @@ async def search(
     if isinstance(result, Problem):
         name = "the picture" if isinstance(picture, bytes) else str(picture)
         raise InputError(f"{name} cannot be used: {result.message}", reason=result.reason)
-    found = await client.indexer.search(pinned.name, embedded.vectors, pinned.space, k, exact=exact, filter=filter)
+    found = await client.indexer.search(pinned.name, embedded.vectors, pinned.space, k, exact=exact, filter=filter, explain=explain)
     how = (found.build, found.exact, found.search_k, found.seconds, found.source)
     return Found(found.collection, pinned.space.model_version, found.hits[0], *how)
 
