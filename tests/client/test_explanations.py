@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -32,7 +32,7 @@ class Searches(search_pb2_grpc.SearchServiceServicer):
             hits.explanations.add(raw_score=0.25, rank=2, raw_rank=7, neighbours=[neighbour])
         return search_pb2.SearchResponse(hits=[hits], items=[items_pb2.Item(id="a"), items_pb2.Item(id="b")])
 
-    async def Rank(self, request: search_pb2.RankRequest, context: Any) -> None:  # noqa: N802
+    def Rank(self, request: search_pb2.RankRequest, context: Any) -> AsyncIterator[search_pb2.RankResponse]:  # noqa: N802
         raise NotImplementedError
 
 
@@ -42,9 +42,9 @@ def searches() -> Searches:
 
 
 async def search(serve: Serve, searches: Searches, **fields: Any) -> list[tuple[str, bool, bool, Explanation | None]]:
-    async with serve(lambda server: search_pb2_grpc.add_SearchServiceServicer_to_server(searches, server)) as address:
-        async with AsyncClient(Servers(indexer=address)) as client:
-            found = await client.indexer.search("collections/c", np.ones((1, 4), np.float32), SPACE, 2, **fields)
+    add = search_pb2_grpc.add_SearchServiceServicer_to_server
+    async with serve(lambda server: add(searches, server)) as address, AsyncClient(Servers(indexer=address)) as client:
+        found = await client.indexer.search("collections/c", np.ones((1, 4), np.float32), SPACE, 2, **fields)
     return [(hit.item.id, hit.fresh, hit.augmented, hit.explanation) for hit in found.hits[0]]
 
 
