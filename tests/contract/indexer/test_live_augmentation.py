@@ -52,7 +52,7 @@ def built(indexer: Indexer, vectors: Vectors, count: int, weights: dba_pb2.DbaWe
     return name
 
 
-def hits(indexer: Indexer, name: str, query: Vectors, **fields: Any) -> dict[str, tuple[float, bool, bool]]:
+def hits(indexer: Indexer, name: str, query: Vectors, **fields: Any) -> dict[str, Any]:
     """Score, freshness and augmentation of each of the 100 nearest."""
     answer = indexer.search(name, query, 100, **fields)
     (found,) = answer.hits
