@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike_indexer.admission import Offer
+from lookalike_indexer.augmenter import Augmenter
 from lookalike_indexer.builds.job import Job
 from lookalike_indexer.builds.stages import run_build
 from lookalike_indexer.collection import ITEMS_FILE, OpenCollection, create_folder
@@ -34,6 +34,15 @@ _QUERIES_AT_ONCE = 64
 _K = 10
 
 Vectors = NDArray[np.float32]
+
+
+class _One(NamedTuple):
+    """All the collections that are open."""
+
+    collection: OpenCollection
+
+    def opened(self) -> list[OpenCollection]:
+        return [self.collection]
 
 
 class _Made(NamedTuple):
@@ -120,21 +129,14 @@ def _augment(collection: OpenCollection) -> float:
 
 
 def _write_beside_augmentation(made: _Made) -> float:
-    """Write the fresh items again, while another thread augments them again; returns how many a second."""
-    ended = threading.Event()
-
-    def work() -> None:
-        while not ended.is_set():
-            if made.collection.augment_waiting(_BATCH)[0] == 0:
-                time.sleep(0.01)
-
-    thread = threading.Thread(target=work)
-    thread.start()
+    """Write the fresh items again, while the augmenter does its work; returns how many a second."""
+    augmenter = Augmenter(_One(made.collection), 0.01)
+    augmenter.start()
     try:
         return made.write(made.late)
     finally:
-        ended.set()
-        thread.join()
+        augmenter.stop()
+        _augment(made.collection)
 
 
 def _overlap(some: list[set[str]], others: list[set[str]]) -> float:

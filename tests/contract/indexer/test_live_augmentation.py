@@ -135,7 +135,8 @@ def test_a_fresh_item_serves_raw_until_it_is_augmented(start: Start, vectors: Ve
     assert live["i045"] == (pytest.approx(1.0, abs=1e-6), True, False)
     assert {augmented for _, fresh, augmented in live.values() if not fresh} == {True}
     told = explained(indexer, name, query)["i045"]
-    assert (told.raw_score, told.rank, told.raw_rank, list(told.neighbours)) == (pytest.approx(1.0, abs=1e-6), 1, 1, [])
+    assert told.raw_score == pytest.approx(1.0, abs=1e-6)
+    assert (told.rank, told.raw_rank, len(told.neighbours)) == (1, 1, 0)
 
 
 def test_an_explanation_tells_raw_score_both_ranks_and_neighbours(quick: Indexer, vectors: Vectors) -> None:

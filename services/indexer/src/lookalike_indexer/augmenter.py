@@ -6,12 +6,12 @@ import os
 import sys
 import threading
 import time
+from typing import Protocol
 
 import structlog
 from prometheus_client import Counter
 
 from lookalike_indexer.collection import OpenCollection
-from lookalike_indexer.collections import Collections
 from lookalike_runtime.errors import NotFound
 
 AUGMENTED = Counter("lookalike_augmented_items_total", "Vectors that were augmented after their build.")
@@ -26,10 +26,16 @@ _NICENESS = 10
 log = structlog.get_logger()
 
 
+class Opened(Protocol):
+    """Knows the collections that are open."""
+
+    def opened(self) -> list[OpenCollection]: ...
+
+
 class Augmenter:
     """Augments fresh items of all open collections whose build is augmented. A failure is logged and counted, and ends nothing."""
 
-    def __init__(self, collections: Collections, seconds: float) -> None:
+    def __init__(self, collections: Opened, seconds: float) -> None:
         """Look for fresh items every `seconds`."""
         self._collections = collections
         self._seconds = seconds
