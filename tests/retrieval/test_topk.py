@@ -92,6 +92,18 @@ def test_repeating_a_search_gives_the_same_bytes() -> None:
     assert first.scores.tobytes() == second.scores.tobytes()
 
 
+@pytest.mark.parametrize("tile", [(3, 100), (256, 5000), (1000, 1111)])
+def test_other_tiles_give_the_same_scores_and_the_same_order_outside_of_ties(tile: tuple[int, int]) -> None:
+    queries, references = units(0, 300, 128), units(1, 5000, 128)
+    usual, other = exact_topk(queries, references, 200), exact_topk(queries, references, 200, tile=tile)
+    np.testing.assert_allclose(usual.scores, other.scores, atol=1e-6)
+    differ = usual.indices != other.indices
+    near = np.zeros(differ.shape, np.bool_)
+    near[:, 1:] = usual.scores[:, :-1] - usual.scores[:, 1:] <= 1e-6
+    near[:, :-1] |= near[:, 1:]
+    assert not (differ & ~near).any()
+
+
 def test_an_excluded_reference_never_appears_even_when_all_are_asked_for() -> None:
     vectors = units(0, 30)
     top = exact_topk(vectors, vectors, 99, exclude=np.arange(30))

@@ -82,6 +82,12 @@ def test_advice_is_told_by_the_name_of_its_weights(weights: tuple[float, ...], k
     assert weights_kind(DbaAdvice(k=3, weights=weights)) == kind
 
 
+def test_advice_by_similarity_is_told_as_power() -> None:
+    assert weights_kind(DbaAdvice(k=3, power=2.0, rounds=2)) == "power"
+    with pytest.raises(ValueError, match="contradict"):
+        weights_kind(DbaAdvice(k=1, weights=(1.0, 1.0), power=2.0))
+
+
 @pytest.mark.parametrize("weights", [(1.0, 0.9, 0.1, 0.0), (1.0, 1.0)])
 def test_weights_without_a_name_are_refused(weights: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="none of"):

@@ -42,7 +42,7 @@ def test_submission_ranks_as_plain_arithmetic_does(run: Run, flat: Path, tiny_mo
     assert (tmp_path / "out" / "submission.csv").read_text().splitlines() == lines
     document = done.document
     assert (document["rows"], document["missing"], document["references"]) == (4, 0, 9)
-    assert document["dba"] == {"k": 2, "weights": "linear", "source": "given"}
+    assert document["dba"] == {"k": 2, "weights": "linear", "power": None, "rounds": 1, "source": "given"}
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["submission.csv"]
 
 
@@ -104,8 +104,8 @@ def test_evaluation_measures_as_plain_arithmetic_does(run: Run, classes: Path, t
     assert report["map_ci95"][0] <= report["map"] <= report["map_ci95"][1]
     assert (report["queries"], report["references"], report["classes"]) == (12, 18, 6)
     assert report["map_definition"] == "mAP@10, denominator min(R, 10)"
-    assert report["dba"] == {"k": 2, "weights": "linear", "source": "given"}
-    assert report["query_dba"] == {"k": 0, "weights": None, "source": "default"}
+    assert report["dba"] == {"k": 2, "weights": "linear", "power": None, "rounds": 1, "source": "given"}
+    assert report["query_dba"] == {"k": 0, "weights": None, "power": None, "rounds": None, "source": "default"}
     assert report["transductive"] is False
     per_query = json.loads((tmp_path / "report" / "per_query.json").read_text())["queries"]
     assert [each["ap"] for each in per_query] == pytest.approx(scores.ap.tolist())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 
 from lookalike_protos.indexer.v1 import collections_pb2, search_pb2
@@ -73,6 +75,31 @@ def sides(indexer: Indexer, rng: np.random.Generator) -> tuple[str, str, Vectors
     return names[0], names[1], queries, references
 
 
+def weight(kind: dba_pb2.DbaWeights.ValueType, k: int, rank: int, cosine: float) -> float:
+    by_rank = {dba_pb2.DBA_WEIGHTS_EQUAL: 1.0, dba_pb2.DBA_WEIGHTS_LINEAR: 1 - rank / (k + 1), dba_pb2.DBA_WEIGHTS_RANK: 1 / (1 + rank)}
+    return by_rank.get(kind, max(0.0, cosine) ** 2.5)
+
+
+@pytest.mark.parametrize("kind", dba_pb2.DbaWeights.values()[1:])
+def test_each_kind_of_augmentation_and_its_rounds_are_those_of_a_plain_loop(
+    indexer: Indexer, sides: tuple[str, str, Vectors, Vectors], kind: dba_pb2.DbaWeights.ValueType
+) -> None:
+    expected = sides[3].astype(float)
+    for _ in range(2):
+        units = expected / np.linalg.norm(expected, axis=1, keepdims=True)
+        cosines = units @ units.T
+        order = [[int(o) for o in np.argsort(-row) if o != own][:3] for own, row in enumerate(cosines)]
+        weights = [[weight(kind, 3, r + 1, cosines[own, o]) for r, o in enumerate(others)] for own, others in enumerate(order)]
+        expected = np.array([units[own] + np.array(weights[own]) @ units[others] for own, others in enumerate(order)])
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    power = 2.5 if kind == dba_pb2.DBA_WEIGHTS_POWER else 0
+    ranking = Ranking(call(indexer, sides[0], sides[1], 40, reference_dba=dba_pb2.DbaSpec(k=3, weights=kind, power=power, rounds=2)))
+    queries = loop_augment(sides[2], 0, [])
+    for query, row in zip(queries, ranking.rows.values(), strict=True):
+        for name, score in row:
+            assert score == pytest.approx(float(expected[int(name)] @ query), abs=2e-5)
+
+
 @pytest.mark.parametrize("augmented", [False, True])
 def test_a_ranking_is_a_plain_loop_with_and_without_augmentation(
     indexer: Indexer, sides: tuple[str, str, Vectors, Vectors], augmented: bool
@@ -124,6 +151,15 @@ def test_a_ranking_that_cannot_be_is_refused(indexer: Indexer, sides: tuple[str,
         assert (told.code, told.reason) == (Code.FAILED_PRECONDITION, "COLLECTION_EMPTY")
     assert refused(lambda: call(indexer, name, "collections/nobody")).reason == "COLLECTION_NOT_FOUND"
     assert refused(lambda: call(indexer, name, name, query_dba=dba_pb2.DbaSpec(k=101))).fields == ["query_dba.k"]
+    for wrong, field in (
+        (dba_pb2.DbaSpec(k=1, power=2), "power"),
+        (dba_pb2.DbaSpec(k=1, weights=dba_pb2.DBA_WEIGHTS_POWER, power=-1), "power"),
+        (dba_pb2.DbaSpec(k=1, weights=dba_pb2.DBA_WEIGHTS_POWER, power=20.5), "power"),
+        (dba_pb2.DbaSpec(k=1, weights=dba_pb2.DBA_WEIGHTS_POWER, power=float("nan")), "power"),
+        (dba_pb2.DbaSpec(k=1, rounds=11), "rounds"),
+    ):
+        told = refused(lambda wrong=wrong: call(indexer, name, name, reference_dba=wrong))  # type: ignore[misc]
+        assert told.fields == [f"reference_dba.{field}"]
     other = space_pb2.Space(fingerprint="ls1:" + "b" * 64, dim=8, metric=space_pb2.METRIC_COSINE)
     request = collections_pb2.CreateCollectionRequest(
         collection_id=f"r{uuid.uuid4().hex[:12]}", collection=collections_pb2.Collection(space=other)
@@ -147,3 +183,96 @@ def test_one_ranking_at_a_time_and_the_next_is_told_when_to_come_again(indexer: 
             return
         time.sleep(0.05)
     pytest.fail("a cancelled ranking kept its turn")
+
+
+def begin_long(server: Indexer, rng: np.random.Generator) -> tuple[str, Iterator[search_pb2.RankResponse], psutil.Process]:
+    """A ranking whose answer is more than what lies between server and client unread, and its process."""
+    name = server.create(f"r{uuid.uuid4().hex[:12]}", dim=16)
+    server.upsert(name, [f"{n:05d}" for n in range(4000)], rng.standard_normal((4000, 16)).astype(np.float32))
+    parts = call(server, name, name, k=1000)
+    assert next(parts).HasField("start")
+    (worker,) = (each for each in psutil.Process(server.process.pid).children() if "lookalike_indexer.rank" in each.cmdline())
+    return name, parts, worker
+
+
+def left_of(server: Indexer) -> list[str]:
+    return [each.name for each in (server.data / "indexer" / "rankings").iterdir()]
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if done():
+            return
+        time.sleep(0.05)
+    pytest.fail("it did not come about")
+
+
+def test_a_cancelled_ranking_ends_its_process_and_leaves_no_file(start: Callable[..., Indexer], rng: np.random.Generator) -> None:
+    server = start()
+    _, parts, worker = begin_long(server, rng)
+    assert len(left_of(server)) == 1
+    assert worker.nice() >= 10
+    parts.cancel()  # type: ignore[attr-defined]
+    wait_until(lambda: not worker.is_running() and not left_of(server))
+
+
+def test_a_crash_of_the_process_is_told_and_the_server_goes_on(
+    start: Callable[..., Indexer], refused: Refuse, rng: np.random.Generator
+) -> None:
+    server = start()
+    name, parts, worker = begin_long(server, rng)
+    worker.kill()
+    told = refused(lambda: parts)
+    assert (told.code, told.reason) == (Code.INTERNAL, "RANK_CRASHED")
+    assert "signal 9" in told.message
+    wait_until(lambda: not left_of(server))
+    assert len(Ranking(call(server, name, name, k=1)).rows) == 4000
+
+
+def test_what_a_killed_server_left_of_a_ranking_is_gone_with_the_next(start: Callable[..., Indexer], rng: np.random.Generator) -> None:
+    server = start()
+    _, _, worker = begin_long(server, rng)
+    server.kill()
+    wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+    assert left_of(server)
+    assert left_of(start()) == []
+
+
+def test_a_server_that_stops_ends_a_ranking_at_once(start: Callable[..., Indexer], refused: Refuse, rng: np.random.Generator) -> None:
+    server = start()
+    _, parts, worker = begin_long(server, rng)
+    server.process.terminate()
+    told = refused(lambda: parts)
+    assert (told.code, told.reason, told.retry) == (Code.UNAVAILABLE, "DRAINING", True)
+    assert server.process.wait(10) == 0
+    assert not worker.is_running()
+    assert left_of(server) == []
+
+
+def test_a_ranking_during_writes_is_of_one_state(indexer: Indexer, rng: np.random.Generator) -> None:
+    """Every write moves all items to the same side of the space, so that a state that mixes two writes shows."""
+    name = indexer.create(f"r{uuid.uuid4().hex[:12]}", dim=8)
+    ids = [f"{n:05d}" for n in range(400)]
+
+    def write(sign: int) -> None:
+        indexer.upsert(name, ids, sign * np.abs(rng.standard_normal((400, 8))).astype(np.float32))
+
+    write(1)
+    stopping = threading.Event()
+
+    def keep_writing() -> None:
+        sign = -1
+        while not stopping.is_set():
+            write(sign)
+            sign = -sign
+
+    writer = threading.Thread(target=keep_writing)
+    writer.start()
+    try:
+        for _ in range(3):
+            ranking = Ranking(call(indexer, name, name, k=400))
+            assert ranking.references == ids
+            assert all(score > 0 for row in ranking.rows.values() for _, score in row)
+    finally:
+        stopping.set()
+        writer.join()

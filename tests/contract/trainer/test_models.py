@@ -42,7 +42,7 @@ def test_a_version_tells_all_about_itself(trainer: Trainer) -> None:
     assert version.size_bytes == len("{}") + len(job.name.removeprefix("jobs/"))
     space = space_pb2.Space(fingerprint="ls1:" + "0" * 64, model="told", version=1, profile="plain", dim=8, metric=space_pb2.METRIC_COSINE)
     assert dict(version.profiles) == {
-        "plain": pb.ModelProfile(space=space, dba_advice=dba_pb2.DbaSpec(k=3, weights=dba_pb2.DBA_WEIGHTS_LINEAR))
+        "plain": pb.ModelProfile(space=space, dba_advice=dba_pb2.DbaSpec(k=3, weights=dba_pb2.DBA_WEIGHTS_LINEAR, rounds=1))
     }
 
 

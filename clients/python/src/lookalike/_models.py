@@ -38,12 +38,13 @@ class Metric(StrEnum):
 
 
 class DbaWeights(StrEnum):
-    """How much each neighbour counts; UNSPECIFIED means LINEAR."""
+    """How much each neighbour counts; UNSPECIFIED means LINEAR, POWER goes by the cosine to a power."""
 
     UNSPECIFIED = "UNSPECIFIED"
     EQUAL = "EQUAL"
     LINEAR = "LINEAR"
     RANK = "RANK"
+    POWER = "POWER"
 
 
 class Origin(StrEnum):
@@ -112,10 +113,16 @@ class Space:
 
 @dataclass(frozen=True)
 class DbaSpec:
-    """Database-side augmentation with `k` neighbours besides the item itself, 0 to 100; 0 is off."""
+    """Database-side augmentation with `k` neighbours besides the item itself, 0 to 100; 0 is off.
+
+    power: exponent of the weights POWER, over 0 to 20, 0 means 3; 0 with other weights.
+    rounds: each augments what the one before came to, 1 to 10, 0 means 1.
+    """
 
     k: int
     weights: DbaWeights = DbaWeights.LINEAR
+    power: float = 0.0
+    rounds: int = 0
 
 
 @dataclass(frozen=True)

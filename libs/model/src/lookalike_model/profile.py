@@ -29,11 +29,15 @@ class DbaAdvice(Record):
 
     Attributes:
         k: neighbours besides the item itself.
-        weights: k + 1 weights, the item's own first; empty for equal ones.
+        weights: k + 1 weights, the item's own first; empty for equal ones, or with `power`.
+        power: the exponent, if each neighbour counts with its cosine to a power.
+        rounds: how often; each round augments what the one before came to.
     """
 
     k: int
     weights: tuple[float, ...] = ()
+    power: float | None = None
+    rounds: int = 1
 
 
 class Advice(Record):

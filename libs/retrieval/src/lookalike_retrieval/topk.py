@@ -6,18 +6,20 @@ only then do equal pictures tie, and a query gets the same order alone as in a b
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookalike_retrieval import _keys
+from lookalike_retrieval._pool import Pool
 from lookalike_retrieval.normalise import VectorError, check_matrix
 
 _TILE = (512, 4096)
 _NOISE = np.float32(1e-6)  # more than twice the error of a float32 inner product of unit rows
 _SPARE = 16  # rows kept beyond the k-th, to see ties at the k-th place
-_PAIRS = 1024  # pairs of rows scored again at once
+_PAIRS = 32  # references scored again at once: they stay in the processor's cache
+_DOUBLE_TILE = 1024  # references compared at once in float64
 _MAX_REFERENCES = 2**32 - 1
 
 Progress = Callable[[int, int], None]
@@ -53,7 +55,7 @@ def exact_topk(
         references: [n, d] unit rows, or memory-mapped; n < 2**32.
         k: places per query, ≥ 1.
         tile: queries and references scored at once. Memory beyond the vectors and the answer is a small multiple of
-            queries × (references + k) × 8 bytes.
+            queries × (references + k) × 8 bytes, however many rows there are.
         exclude: [q], the reference row left out of the query's ranking, -1 for none.
         progress: called with (queries done, queries) after each block of queries; what it raises ends the search.
 
@@ -92,79 +94,98 @@ def exact_topk_blocks(
     def blocks() -> Iterator[TopKBlock]:
         for start in range(0, len(queries), tile[0]):
             rows = slice(start, start + tile[0])
-            search = _Search(
-                np.asarray(queries[rows], np.float32),
-                references,
-                np.full(len(queries[rows]), -1, np.int64) if exclude is None else exclude[rows],
-                tile=tile[1],
-                start=start,
-            )
-            yield TopKBlock(start, search.best(width))
+            block = np.asarray(queries[rows], np.float32)
+            left_out = np.full(len(block), -1, np.int64) if exclude is None else exclude[rows]
+            yield TopKBlock(start, _best(block, references, width, tile[1], left_out, start))
 
     return blocks()
 
 
-class _Search(NamedTuple):
-    """One block of queries against all references."""
+class Settling(NamedTuple):
+    """Puts candidates that a float32 product found into their order: `queries` [q, d] against `references` [n, d]."""
 
     queries: NDArray[np.float32]
     references: NDArray[np.float32]
     exclude: NDArray[np.int64]
-    tile: int
-    start: int  # row of the block's first query
 
-    def best(self, width: int) -> TopK:
-        if width == 0:
-            nothing = (len(self.queries), 0)
-            return TopK(np.empty(nothing, np.uint32), np.empty(nothing, np.float32))
-        candidates = len(self.references) - (self.exclude >= 0)
-        kept = min(width + _SPARE, int(candidates.min()))
-        scores, rows = _keys.unpack(self._rank(kept, np.dtype(np.float32)))
+    def kept(self, width: int) -> int:
+        """How many candidates of each query to bring for a ranking of `width` places."""
+        return min(width + _SPARE, int(self._candidates().min()))
+
+    def best(self, width: int, keys: NDArray[np.uint64]) -> TopK:
+        """Rank `width` places from the sorted `keys` of the best candidates, as many as `kept` says."""
+        scores, rows = _keys.unpack(keys)
         self._settle_near_ties(scores, rows)
         scores, rows = _keys.unpack(np.sort(_keys.pack(scores, rows), axis=1))
         # Rows that were not kept may tie with the last place.
-        crowded = (candidates > kept) & (scores[:, width - 1] - scores[:, -1] <= 2 * _NOISE)
+        crowded = (self._candidates() > scores.shape[1]) & (scores[:, width - 1] - scores[:, -1] <= 2 * _NOISE)
         if crowded.any():
-            settled = _keys.unpack(self._only(crowded)._rank(width, np.dtype(np.float64)))
-            scores[crowded, :width], rows[crowded, :width] = settled
+            rows[crowded, :width], scores[crowded, :width] = self._compare_all(crowded, width)
         return TopK(rows[:, :width], scores[:, :width])
 
-    def _rank(self, kept: int, dtype: np.dtype[np.floating[Any]]) -> NDArray[np.uint64]:
-        """Sorted keys [q, kept], scored in `dtype`."""
-        pool = np.full((len(self.queries), kept), _keys.LAST)
-        queries = self.queries.astype(dtype, copy=False)
-        for first in range(0, len(self.references), self.tile):
-            block = np.asarray(self.references[first : first + self.tile], dtype)
-            scores = (queries @ block.T).astype(np.float32, copy=False)
-            self._refuse_not_finite(scores, first)
-            keys = _keys.pack(scores, np.arange(first, first + len(block), dtype=np.uint32))
-            left_out = np.flatnonzero((self.exclude >= first) & (self.exclude < first + len(block)))
-            keys[left_out, self.exclude[left_out] - first] = _keys.LAST
-            pool = np.concatenate([pool, keys], axis=1)
-            pool.partition(kept - 1, axis=1)
-            pool = pool[:, :kept]
-        return np.sort(pool, axis=1)
+    def _candidates(self) -> NDArray[np.int64]:
+        candidates: NDArray[np.int64] = len(self.references) - (self.exclude >= 0).astype(np.int64)
+        return candidates
 
     def _settle_near_ties(self, scores: NDArray[np.float32], rows: NDArray[np.uint32]) -> None:
         """Replace, in place, scores that lie within the noise of a neighbour in the ranking."""
         near = np.zeros((len(scores), scores.shape[1] + 1), np.bool_)
         near[:, 1:-1] = scores[:, :-1] - scores[:, 1:] <= _NOISE
-        query, place = np.nonzero(near[:, :-1] | near[:, 1:])
-        for first in range(0, len(query), _PAIRS):
-            q, p = query[first : first + _PAIRS], place[first : first + _PAIRS]
-            left, right = self.queries[q].astype(np.float64), self.references[rows[q, p]].astype(np.float64)
-            scores[q, p] = np.einsum("ij,ij->i", left, right)
+        queries, places = np.nonzero(near[:, :-1] | near[:, 1:])
+        ends = np.searchsorted(queries, np.arange(len(scores)), side="right")
+        for query, begin in enumerate([0, *ends[:-1]]):
+            for first in range(begin, ends[query], _PAIRS):
+                chosen = places[first : min(first + _PAIRS, ends[query])]
+                scores[query, chosen] = self._precisely(query, rows[query, chosen])
 
-    def _only(self, chosen: NDArray[np.bool_]) -> "_Search":
-        return self._replace(queries=self.queries[chosen], exclude=self.exclude[chosen])
+    def _precisely(self, query: int, rows: NDArray[np.uint32]) -> NDArray[np.float64]:
+        """Scores of a query with some rows, each by itself, so that equal rows get equal scores."""
+        precise: NDArray[np.float64] = np.vecdot(self.references[rows].astype(np.float64), self.queries[query].astype(np.float64))
+        return precise
 
-    def _refuse_not_finite(self, scores: NDArray[np.float32], first: int) -> None:
-        if np.isfinite(scores).all():
-            return
-        query, reference = np.argwhere(~np.isfinite(scores))[0]
-        if np.isfinite(self.queries[query]).all():
-            raise VectorError(first + int(reference), "holds a value that is not finite", "reference row")
-        raise VectorError(self.start + int(query), "holds a value that is not finite", "query row")
+    def _compare_all(self, chosen: NDArray[np.bool_], width: int) -> TopK:
+        """Rank all references of some queries in float64."""
+        exclude = self.exclude[chosen]
+        queries = self.queries[chosen].astype(np.float64)
+        pool = Pool(len(queries), width)
+        for first in range(0, len(self.references), _DOUBLE_TILE):
+            block = self.references[first : first + _DOUBLE_TILE].astype(np.float64)
+            scores = (queries @ block.T).astype(np.float32)
+            leave_out(scores, exclude, first)
+            pool.offer(0, scores, first)
+        scores, rows = _keys.unpack(pool.sorted(slice(None)))
+        return TopK(rows, scores)
+
+
+def leave_out(scores: NDArray[np.float32], exclude: NDArray[np.int64], first: int) -> None:
+    """Set to -inf, in place, the score of the reference that each query excludes; columns are the references from `first` on."""
+    queries = np.flatnonzero((exclude >= first) & (exclude < first + scores.shape[1]))
+    scores[queries, exclude[queries] - first] = -np.inf
+
+
+def _best(
+    queries: NDArray[np.float32], references: NDArray[np.float32], width: int, tile: int, exclude: NDArray[np.int64], start: int
+) -> TopK:
+    """One block of queries, the first of them row `start`, against all references."""
+    if width == 0:
+        return TopK(np.empty((len(queries), 0), np.uint32), np.empty((len(queries), 0), np.float32))
+    settling = Settling(queries, references, exclude)
+    pool = Pool(len(queries), settling.kept(width))
+    for first in range(0, len(references), tile):
+        scores = queries @ np.asarray(references[first : first + tile], np.float32).T
+        _refuse_not_finite(scores, queries, start, first)
+        leave_out(scores, exclude, first)
+        pool.offer(0, scores, first)
+    return settling.best(width, pool.sorted(slice(None)))
+
+
+def _refuse_not_finite(scores: NDArray[np.float32], queries: NDArray[np.float32], start: int, first: int) -> None:
+    if np.isfinite(scores).all():
+        return
+    query, reference = np.argwhere(~np.isfinite(scores))[0]
+    if np.isfinite(queries[query]).all():
+        raise VectorError(first + int(reference), "holds a value that is not finite", "reference row")
+    raise VectorError(start + int(query), "holds a value that is not finite", "query row")
 
 
 def _width(references: int, k: int, exclude: NDArray[np.int64] | None) -> int:

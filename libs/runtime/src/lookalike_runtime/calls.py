@@ -34,6 +34,9 @@ Responses = AsyncGenerator[Any, None]
 Surroundings = Callable[["grpc.aio.ServicerContext[Any, Any]"], AbstractAsyncContextManager[None]]
 
 
+_LASTING = ("Watch", "Rank")  # how calls begin that may last longer than a drain
+
+
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Surrounds the handler of every call with authorisation, statuses and counts."""
 
@@ -42,7 +45,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._draining = asyncio.Event()
 
     def drain(self) -> None:
-        """End every Watch call with UNAVAILABLE: it would last as long as what it watches. Its caller reconnects and misses nothing."""
+        """End every Watch and Rank call with UNAVAILABLE: it would last as long as what it watches or works on. Its caller calls again."""
         self._draining.set()
 
     async def intercept_service(
@@ -54,7 +57,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:
             return None
         method = handler_call_details.method
-        if method.rpartition("/")[2].startswith("Watch"):
+        if method.rpartition("/")[2].startswith(_LASTING):
             return _surround(handler, partial(self._around, method), partial(_until, self._draining))
         return _surround(handler, partial(self._around, method))
 
@@ -91,7 +94,7 @@ async def _until(stopping: asyncio.Event, responses: Responses) -> Responses:
         while True:
             await asyncio.wait({stopped, following}, return_when=asyncio.FIRST_COMPLETED)
             if not following.done():
-                raise Unavailable("DRAINING", "the server is stopping: call again after the last event seen", retry_after=1)
+                raise Unavailable("DRAINING", "the server is stopping: call again, a watch after the last event seen", retry_after=1)
             if (response := following.result()) is None:
                 return
             yield response

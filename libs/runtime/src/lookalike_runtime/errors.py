@@ -10,7 +10,8 @@ ServiceError
 ├── Aborted              it changed meanwhile: read again
 ├── ResourceExhausted    too much at once, or no room; `retry_after` says when to come again
 ├── Unavailable          starting or draining
-└── DataLoss             what arrived is not what was sent
+├── DataLoss             what arrived is not what was sent
+└── Internal             a part of the server came to nothing, by no fault of the caller
 """
 
 from __future__ import annotations
@@ -90,6 +91,10 @@ class Unavailable(ServiceError):
 
 class DataLoss(ServiceError):
     code = "DATA_LOSS"
+
+
+class Internal(ServiceError):
+    code = "INTERNAL"
 
 
 def invalid_field(field: str, description: str) -> InvalidArgument:

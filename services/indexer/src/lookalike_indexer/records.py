@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from lookalike_retrieval import DEFAULT_POWER, Weights
+from lookalike_retrieval.dba import DEFAULT_POWER, Weights
 
 Engine = Literal["annoy", "exact"]
 Source = Literal["annoy", "scan", "exact"]
@@ -38,7 +38,7 @@ class Space(Record):
 
 
 class Dba(Record):
-    """Augmentation with `k` neighbours besides the item itself, 0 is off; `power` is that of the weights of this name."""
+    """Augmentation with `k` neighbours besides the item itself, 0 is off; `power` is the exponent of the weights `power`."""
 
     k: int = 0
     weights: Weights = "linear"

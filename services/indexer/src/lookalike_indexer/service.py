@@ -14,6 +14,7 @@ from lookalike_indexer.builds.queue import BuildQueue
 from lookalike_indexer.catalog import Catalog, open_catalog
 from lookalike_indexer.collections import Collections
 from lookalike_indexer.lifecycle import Lifecycle
+from lookalike_indexer.rank.rankings import Rankings
 from lookalike_indexer.servicers.builds import BuildServicer
 from lookalike_indexer.servicers.collections import CollectionServicer
 from lookalike_indexer.servicers.items import ItemServicer
@@ -36,6 +37,7 @@ from lookalike_runtime.server import Health
 FORMAT = 1
 CATALOG_FILE = "catalog.db"
 COLLECTIONS_FOLDER = "collections"
+RANK_FOLDER = "rankings"
 
 
 class IndexerService:
@@ -52,6 +54,7 @@ class IndexerService:
         self._collections.sweep()
         self._queue = BuildQueue(self._collections, self._catalog, self._builds, settings.exact_below)
         self._augmenter = Augmenter(self._collections, settings.augment_seconds)
+        self._rankings = Rankings(self._folder.path / RANK_FOLDER)
         self._lifecycle = Lifecycle(self._collections, self._catalog, self._queue, self._report_health)
         self._health: Health | None = None
         self._expiry: asyncio.Task[None] | None = None
@@ -60,7 +63,9 @@ class IndexerService:
         collection_servicer = CollectionServicer(self._catalog, self._collections, self._lifecycle)
         collections_pb2_grpc.add_CollectionServiceServicer_to_server(collection_servicer, server)
         items_pb2_grpc.add_ItemServiceServicer_to_server(ItemServicer(self._collections), server)
-        search_pb2_grpc.add_SearchServiceServicer_to_server(SearchServicer(self._collections), server)
+        search_pb2_grpc.add_SearchServiceServicer_to_server(
+            SearchServicer(self._collections, Rankings(self._folder.path / RANK_FOLDER)), server
+        )
         build_servicer = BuildServicer(self._catalog, self._collections, self._builds, self._queue)
         builds_pb2_grpc.add_BuildServiceServicer_to_server(build_servicer, server)
         files = (collections_pb2, items_pb2, search_pb2, builds_pb2)

@@ -50,6 +50,10 @@ class _Error(Record):
 
 def weights_kind(advice: DbaAdvice) -> Weights:
     """The name of the weights that are advised; raises ValueError if they have none."""
+    if advice.power is not None:
+        if advice.weights:
+            raise ValueError(f"the weights {advice.weights} and the power {advice.power:g} contradict each other: give one of them")
+        return "power"
     kinds: tuple[Weights, ...] = ("linear", "equal", "rank")
     advised = advice.weights or dba_weights(advice.k, "equal")
     for kind in kinds:

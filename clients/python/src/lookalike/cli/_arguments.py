@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lookalike.workflows._dba import MAX_DBA_K
+from lookalike._models import DbaSpec, DbaWeights
+from lookalike.workflows._dba import MAX_DBA_K, MAX_DBA_ROUNDS
 from lookalike.workflows._rank import MAX_K
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of pictures.", show_default=False)]
@@ -39,5 +42,46 @@ QueryDba = Annotated[
         show_default=False,
     ),
 ]
+Weighting = StrEnum("Weighting", ["equal", "linear", "rank", "power"])
+DbaWeighting = Annotated[
+    Weighting | None,
+    typer.Option(
+        "--dba-weights",
+        help="How much neighbours count; power: their cosine to a power. Default: as the profile advises with --dba K alone, else linear.",
+        show_default=False,
+    ),
+]
+DbaPower = Annotated[
+    float | None,
+    typer.Option("--dba-power", metavar="P", help="Exponent of the cosine with --dba-weights power. Default: 3.", show_default=False),
+]
+DbaRounds = Annotated[
+    int | None,
+    typer.Option(
+        "--dba-rounds",
+        min=1,
+        max=MAX_DBA_ROUNDS,
+        metavar="N",
+        help="Augment so often, with neighbours found anew. Default: 1.",
+        show_default=False,
+    ),
+]
 RankK = Annotated[int, typer.Option("-k", min=1, max=MAX_K, help="References a query.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def asked_dba(ks: Sequence[int | None], weights: Weighting | None, power: float | None, rounds: int | None) -> list[int | DbaSpec | None]:
+    """Return what the options ask for on each side, whose neighbours are `ks`; k alone is weighted as the profile advises.
+
+    Raises BadParameter where weights, power or rounds have no k to go with.
+    """
+    options = {"--dba-weights": weights, "--dba-power": power, "--dba-rounds": rounds}
+    given = [name for name, value in options.items() if value is not None]
+    if not given:
+        return list(ks)
+    if all(k is None for k in ks):
+        raise typer.BadParameter("it says how to augment, but nothing says with how many neighbours: give --dba K", param_hint=given[0])
+    if power is not None and not power > 0:
+        raise typer.BadParameter(f"{power:g} is not above 0", param_hint="--dba-power")
+    kind = DbaWeights(weights.upper()) if weights else DbaWeights.LINEAR
+    return [None if k is None else DbaSpec(k, kind, power or 0.0, rounds or 0) for k in ks]

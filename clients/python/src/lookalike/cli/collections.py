@@ -10,6 +10,7 @@ from lookalike._names import resource_name
 from lookalike.cli._app import collections
 from lookalike.cli._arguments import Yes
 from lookalike.cli._session import Session, command, table
+from lookalike.workflows._dba import said_dba
 
 _Collection = Annotated[str, typer.Argument(metavar="COLLECTION", help="Collection.", show_default=False)]
 
@@ -38,8 +39,9 @@ async def show(session: Session, collection: _Collection) -> None:
     ]
     if build and build.report:
         report = build.report
-        dba = f"{report.dba.k} neighbours, {report.dba.weights.lower()} weights" if report.dba and report.dba.k else "off"
-        lines.append(f"{build.name}: {report.item_count:,} items, DBA {dba}, answers by {report.engine.lower()}: {report.reason}")
+        lines.append(
+            f"{build.name}: {report.item_count:,} items, DBA {said_dba(report.dba)}, answers by {report.engine.lower()}: {report.reason}"
+        )
         if report.chosen:
             chosen = report.chosen
             lines.append(

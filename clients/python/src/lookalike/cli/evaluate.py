@@ -10,7 +10,7 @@ import typer
 
 from lookalike import workflows
 from lookalike.cli._app import PROVE, app
-from lookalike.cli._arguments import Dba, ModelName, Queries, QueryDba, RankK, References
+from lookalike.cli._arguments import Dba, DbaPower, DbaRounds, DbaWeighting, ModelName, Queries, QueryDba, RankK, References, asked_dba
 from lookalike.cli._session import Session, command, table
 
 
@@ -29,14 +29,18 @@ async def evaluate(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the report.", show_default=False)],
     dba: Dba = None,
     query_dba: QueryDba = None,
+    dba_weights: DbaWeighting = None,
+    dba_power: DbaPower = None,
+    dba_rounds: DbaRounds = None,
     k: RankK = 1000,
 ) -> None:
     """Rank references for queries, exactly, and measure against their class folders.
 
     DIR gets report.json, per_query.json and report.html. Intervals resample whole classes.
     """
+    on_references, on_queries = asked_dba([dba, query_dba], dba_weights, dba_power, dba_rounds)
     evaluation = await workflows.evaluate(
-        session.client, queries, references, model, k=k, dba=dba, query_dba=query_dba, observer=session.observer
+        session.client, queries, references, model, k=k, dba=on_references, query_dba=on_queries, observer=session.observer
     )
     report = await asyncio.to_thread(workflows.write_report, evaluation, output)
     session.note_left_out(evaluation.left_out_queries, "query files were left out")

@@ -10,8 +10,9 @@ import typer
 from lookalike import workflows
 from lookalike._models import Engine
 from lookalike.cli._app import SEARCH, app
-from lookalike.cli._arguments import Dba, Folder
+from lookalike.cli._arguments import Dba, DbaPower, DbaRounds, DbaWeighting, Folder, asked_dba
 from lookalike.cli._session import Session, command
+from lookalike.workflows._dba import said_dba
 
 
 class _Engine(StrEnum):
@@ -46,18 +47,22 @@ async def index(
         ),
     ] = None,
     dba: Dba = None,
+    dba_weights: DbaWeighting = None,
+    dba_power: DbaPower = None,
+    dba_rounds: DbaRounds = None,
     engine: Annotated[_Engine | None, typer.Option("--engine", help=_ENGINE_HELP, show_default=False)] = None,
 ) -> None:
     """Embed the pictures of a folder, flat or nested, into a collection, and build its index.
 
     First-level folders become labels. A second run embeds only what is new or changed. Items whose picture is gone are left alone.
     """
+    (augmentation,) = asked_dba([dba], dba_weights, dba_power, dba_rounds)
     indexed = await workflows.index(
         session.client,
         folder,
         collection,
         model=model,
-        dba=dba,
+        dba=augmentation,
         engine=Engine(engine.upper()) if engine else None,
         force_engine=engine is _Engine.annoy,
         observer=session.observer,
@@ -77,8 +82,9 @@ def _lines(indexed: workflows.Indexed) -> list[str]:
     ]
     if indexed.build and indexed.build.report:
         report = indexed.build.report
-        dba = f"{report.dba.k} neighbours" if report.dba and report.dba.k else "off"
-        lines.append(f"DBA: {dba} (from: {indexed.dba_source}); searches are answered by {report.engine.lower()}: {report.reason}")
+        lines.append(
+            f"DBA: {said_dba(report.dba)} (from: {indexed.dba_source}); searches are answered by {report.engine.lower()}: {report.reason}"
+        )
     else:
         lines.append("the build is up to date")
     return [*lines, f"search it: lookalike search IMAGE --collection {name}"]

@@ -9,10 +9,10 @@ import typer
 
 from lookalike import workflows
 from lookalike.cli._app import PROVE, app
-from lookalike.cli._arguments import Dba, ModelName, Queries, QueryDba, RankK, References
+from lookalike.cli._arguments import Dba, DbaPower, DbaRounds, DbaWeighting, ModelName, Queries, QueryDba, RankK, References, asked_dba
 from lookalike.cli._documents import document
 from lookalike.cli._session import Session, command
-from lookalike.workflows._dba import dba_document
+from lookalike.workflows._dba import dba_document, said_dba
 
 
 @command(
@@ -30,6 +30,9 @@ async def submit(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="File to write.", show_default=False)],
     dba: Dba = None,
     query_dba: QueryDba = None,
+    dba_weights: DbaWeighting = None,
+    dba_power: DbaPower = None,
+    dba_rounds: DbaRounds = None,
     k: RankK = 1000,
 ) -> None:
     """Rank all references for every query, exactly, and write a line `name,ref1 ref2 …` for each.
@@ -37,8 +40,9 @@ async def submit(
     Both folders are flat; names lose their extension. FILE appears whole and checked, or not at all. A second run goes on where the first
     one stopped.
     """
+    on_references, on_queries = asked_dba([dba, query_dba], dba_weights, dba_power, dba_rounds)
     done = await workflows.submit(
-        session.client, queries, references, model, output, k=k, dba=dba, query_dba=query_dba, observer=session.observer
+        session.client, queries, references, model, output, k=k, dba=on_references, query_dba=on_queries, observer=session.observer
     )
     session.note_left_out(done.left_out_queries, "query files are not in the ranking")
     session.note_left_out(done.left_out_references, "reference files are not in the ranking")
@@ -52,4 +56,4 @@ async def submit(
 
 
 def _augmentation(choice: workflows.DbaChoice) -> str:
-    return f"{choice.k} neighbours ({choice.source})" if choice.k else f"off ({choice.source})"
+    return f"{said_dba(choice.spec)} ({choice.source})"

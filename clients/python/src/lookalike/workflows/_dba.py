@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lookalike._exceptions import InputError
 from lookalike._models import DbaSpec, DbaWeights
+from lookalike_retrieval.dba import DEFAULT_POWER
 
 MAX_DBA_K = 100
+MAX_DBA_POWER = 20
+MAX_DBA_ROUNDS = 10
 
 
 @dataclass(frozen=True)
@@ -24,26 +27,57 @@ class DbaChoice:
         return self.spec.k if self.spec else 0
 
 
-def choose_dba(k: int | None, advice: DbaSpec | None) -> DbaChoice:
-    """Return augmentation with `k` neighbours (0 is off), or what the profile advises if `k` is None.
+def choose_dba(asked: int | DbaSpec | None, advice: DbaSpec | None) -> DbaChoice:
+    """Return the augmentation that was asked for, or what the profile advises if nothing was.
 
-    Raises InputError if `k` is out of 0 to 100.
+    A number is k, weighted as the profile advises; 0 is off. Raises InputError for what is out of range.
     """
-    if k is None:
+    if asked is None:
         return DbaChoice(_or_off(advice), "profile") if advice else DbaChoice(None, "default")
-    if not 0 <= k <= MAX_DBA_K:
-        raise InputError(f"DBA with k = {k}: it must be 0 (off) to {MAX_DBA_K}", reason="BAD_DBA")
-    return DbaChoice(_or_off(DbaSpec(k, advice.weights if advice else DbaWeights.LINEAR)), "given")
+    if isinstance(asked, int):
+        asked = replace(advice, k=asked) if advice else DbaSpec(asked)
+    _check(asked)
+    return DbaChoice(_or_off(asked), "given")
 
 
-def choose_query_dba(k: int | None) -> DbaChoice:
-    """Return augmentation of queries among queries with `k` neighbours; off if `k` is None, since it needs all queries at once."""
-    return DbaChoice(None, "default") if k is None else choose_dba(k, None)
+def choose_query_dba(asked: int | DbaSpec | None) -> DbaChoice:
+    """Return augmentation of queries among queries; off if nothing was asked for, since it needs all queries at once."""
+    return DbaChoice(None, "default") if asked is None else choose_dba(asked, None)
 
 
 def dba_document(choice: DbaChoice) -> dict[str, Any]:
     """Return a choice as reports hold it."""
-    return {"k": choice.k, "weights": choice.spec.weights.lower() if choice.spec else None, "source": choice.source}
+    spec = choice.spec
+    if spec is None:
+        return {"k": 0, "weights": None, "power": None, "rounds": None, "source": choice.source}
+    power = (spec.power or DEFAULT_POWER) if spec.weights is DbaWeights.POWER else None
+    return {"k": spec.k, "weights": spec.weights.lower(), "power": power, "rounds": spec.rounds or 1, "source": choice.source}
+
+
+def said_dba(spec: DbaSpec | None) -> str:
+    """Return augmentation as people read it."""
+    if spec is None or spec.k == 0:
+        return "off"
+    return f"{spec.k} neighbours, {spec.weights.lower()} weights" + (f", {spec.rounds} rounds" if spec.rounds > 1 else "")
+
+
+def same_dba(one: DbaSpec | None, other: DbaSpec | None) -> bool:
+    """Tell whether both augment alike; None is off."""
+    left, right = (dba_document(DbaChoice(_or_off(spec) if spec else None, "")) for spec in (one, other))
+    return left == right
+
+
+def _check(spec: DbaSpec) -> None:
+    if not 0 <= spec.k <= MAX_DBA_K:
+        raise InputError(f"DBA with k = {spec.k}: it must be 0 (off) to {MAX_DBA_K}", reason="BAD_DBA")
+    if not 0 <= spec.power <= MAX_DBA_POWER:
+        raise InputError(f"DBA with the power {spec.power:g}: it must be above 0, to {MAX_DBA_POWER}", reason="BAD_DBA")
+    if spec.power and spec.weights is not DbaWeights.POWER:
+        raise InputError(
+            f"DBA with a power but {spec.weights.lower()} weights: a power goes with the weights power alone", reason="BAD_DBA"
+        )
+    if not 0 <= spec.rounds <= MAX_DBA_ROUNDS:
+        raise InputError(f"DBA with {spec.rounds} rounds: it must be 1 to {MAX_DBA_ROUNDS}", reason="BAD_DBA")
 
 
 def _or_off(spec: DbaSpec) -> DbaSpec | None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lookalike._client import AsyncClient
 from lookalike._exceptions import InputError
 from lookalike._folders import LeftOut, Listing, PictureFile, scan
-from lookalike._models import Ranking, Space
+from lookalike._models import DbaSpec, Ranking, Space
 from lookalike.workflows._dba import DbaChoice, choose_dba, choose_query_dba
 from lookalike.workflows._ingest import Ingested
 from lookalike.workflows._model import ChosenModel, choose_model
@@ -71,8 +71,8 @@ async def evaluate(
     model: str,
     *,
     k: int = 1000,
-    dba: int | None = None,
-    query_dba: int | None = None,
+    dba: int | DbaSpec | None = None,
+    query_dba: int | DbaSpec | None = None,
     observer: Observer = SILENT,
 ) -> Evaluation:
     """Rank the pictures of `references` for those of `queries`, exactly, and measure against the labels of both folders.

@@ -11,7 +11,7 @@ from lookalike._exceptions import AlreadyExists, FailedPrecondition, NotFound, S
 from lookalike._folders import LeftOut, scan
 from lookalike._models import Build, BuildSpec, Collection, DbaSpec, Engine
 from lookalike._names import numbered_name, resource_id
-from lookalike.workflows._dba import DbaChoice, choose_dba
+from lookalike.workflows._dba import DbaChoice, choose_dba, same_dba
 from lookalike.workflows._ingest import ingest
 from lookalike.workflows._model import choose_model
 from lookalike.workflows._observer import SILENT, Observer
@@ -45,7 +45,7 @@ async def index(
     collection: str,
     *,
     model: str | None = None,
-    dba: int | None = None,
+    dba: int | DbaSpec | None = None,
     engine: Engine | None = None,
     force_engine: bool = False,
     observer: Observer = SILENT,
@@ -88,7 +88,7 @@ async def index(
 
 
 async def _create(
-    client: AsyncClient, name: str, model: str | None, dba: int | None, engine: Engine | None, observer: Observer
+    client: AsyncClient, name: str, model: str | None, dba: int | DbaSpec | None, engine: Engine | None, observer: Observer
 ) -> tuple[Collection, str, DbaChoice]:
     chosen = await choose_model(client, model, observer)
     choice = choose_dba(dba, chosen.profile.dba_advice)
@@ -140,7 +140,7 @@ async def _is_built(client: AsyncClient, collection: str, spec: BuildSpec) -> bo
     active = await client.indexer.get_build(now.active_build)
     augmented = active.report.dba if active.report else None
     forced = active.spec is not None and active.spec.force_engine
-    return active.revision == now.revision and _same(augmented, spec.dba) and forced >= spec.force_engine
+    return active.revision == now.revision and same_dba(augmented, spec.dba) and forced >= spec.force_engine
 
 
 async def _wait_for_running(client: AsyncClient, collection: str, observer: Observer) -> None:
@@ -149,7 +149,3 @@ async def _wait_for_running(client: AsyncClient, collection: str, observer: Obse
             observer.say(f"waiting for {build.name}, which is under way")
             async for event in client.indexer.watch_build(build.name):
                 observer.event(event)
-
-
-def _same(one: DbaSpec | None, other: DbaSpec | None) -> bool:
-    return ((one.k, one.weights) if one and one.k else None) == ((other.k, other.weights) if other and other.k else None)

@@ -11,7 +11,7 @@ from lookalike._client import AsyncClient
 from lookalike._exceptions import InputError, WorkIncomplete
 from lookalike._files import written_whole
 from lookalike._folders import LeftOut, Listing, scan
-from lookalike._models import Ranking
+from lookalike._models import DbaSpec, Ranking
 from lookalike.workflows._dba import DbaChoice, choose_dba, choose_query_dba
 from lookalike.workflows._model import choose_model
 from lookalike.workflows._observer import SILENT, Observer
@@ -48,8 +48,8 @@ async def submit(
     output: Path,
     *,
     k: int = 1000,
-    dba: int | None = None,
-    query_dba: int | None = None,
+    dba: int | DbaSpec | None = None,
+    query_dba: int | DbaSpec | None = None,
     observer: Observer = SILENT,
 ) -> Submitted:
     """Rank all pictures of the flat folder `references` for each of the flat folder `queries`, exactly, and write `output`.

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 import time
 
 from lookalike_indexer.builds.job import Job, Line
 from lookalike_indexer.builds.stages import run_build
 from lookalike_indexer.database import refusing_when_full
 from lookalike_indexer.records import Failure, Progress
+from lookalike_indexer.worker import begin
 from lookalike_runtime.errors import ServiceError
 
-_NICENESS = 10
 _SECONDS_BETWEEN = 0.5
 
 
@@ -35,17 +33,9 @@ def write(line: Line) -> None:
     print(line.model_dump_json(exclude_none=True), flush=True)
 
 
-def _end_with_parent() -> None:
-    # The server holds the other end of stdin: it closes when the server ends, however it ends.
-    os.read(sys.stdin.fileno(), 1)
-    os._exit(1)
-
-
 def main() -> int:
     """Make one build; returns the exit status."""
-    os.nice(_NICENESS)
-    job = Job.model_validate_json(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    job = Job.model_validate_json(begin())
     try:
         with refusing_when_full():
             write(Line(report=run_build(job, Teller())))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from asyncio import to_thread
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -14,7 +15,9 @@ from lookalike_indexer.candidates import NOTHING_ASKED, Asked
 from lookalike_indexer.collection import Answer, OpenCollection
 from lookalike_indexer.collections import Collections
 from lookalike_indexer.explain import check_limits
-from lookalike_indexer.rank import Part, RankedRows, ReferenceIds, Start, Task, Turn, rank
+from lookalike_indexer.rank.job import Start
+from lookalike_indexer.rank.process import Part, RankedRows, ReferenceIds
+from lookalike_indexer.rank.rankings import Rankings, Task
 from lookalike_indexer.records import Dba
 from lookalike_indexer.search import Hits, unit_queries
 from lookalike_indexer.servicers.explanation_messages import add_explanations
@@ -42,9 +45,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class SearchServicer(search_pb2_grpc.SearchServiceServicer):
-    def __init__(self, collections: Collections) -> None:
+    def __init__(self, collections: Collections, rankings: Rankings) -> None:
         self._collections = collections
-        self._turn = Turn()
+        self._rankings = rankings
 
     async def Search(self, request: search_pb2.SearchRequest, context: Context) -> search_pb2.SearchResponse:
         in_range("k", request.k, 1, MAX_K)
@@ -59,9 +62,8 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         queries = await to_thread(self._collections.get, collection_id("query_collection", request.query_collection))
         references = await to_thread(self._collections.get, collection_id("reference_collection", request.reference_collection))
         task = Task(queries, references, request.k, query_dba, reference_dba, request.exclude_same_id)
-        with self._turn.take():
-            parts = rank(task)
-            while (part := await to_thread(next, parts, None)) is not None:
+        async with aclosing(self._rankings.rank(task)) as parts:
+            async for part in parts:
                 yield _part_message(task, part)
 
 

@@ -15,6 +15,7 @@ from lookalike_indexer.records import Build, BuildReport, Dba, EffortPoint, Engi
 from lookalike_protos.indexer.v1 import builds_pb2, collections_pb2
 from lookalike_protos.packing import PackingError, unpack_vectors
 from lookalike_protos.types.v1 import dba_pb2, operations_pb2, space_pb2, vectors_pb2
+from lookalike_retrieval.dba import DEFAULT_POWER
 from lookalike_runtime.errors import ServiceError, invalid_field
 from lookalike_runtime.resource_names import parse_name
 from lookalike_runtime.status import status_of
@@ -23,11 +24,14 @@ FINGERPRINT = re.compile(r"ls1:[0-9a-f]{64}")
 MAX_NAME_BYTES = 63
 MAX_DIM = 16_384
 MAX_DBA_K = 100
+MAX_DBA_POWER = 20
+MAX_DBA_ROUNDS = 10
 
 WEIGHTS = {
     "equal": dba_pb2.DBA_WEIGHTS_EQUAL,
     "linear": dba_pb2.DBA_WEIGHTS_LINEAR,
     "rank": dba_pb2.DBA_WEIGHTS_RANK,
+    "power": dba_pb2.DBA_WEIGHTS_POWER,
 }
 WEIGHTS_BY_NUMBER = {number: name for name, number in WEIGHTS.items()} | {dba_pb2.DBA_WEIGHTS_UNSPECIFIED: "linear"}
 ENGINES: dict[Engine, collections_pb2.Engine.ValueType] = {"annoy": collections_pb2.ENGINE_ANNOY, "exact": collections_pb2.ENGINE_EXACT}
@@ -99,12 +103,18 @@ def dba_of(field: str, message: dba_pb2.DbaSpec) -> Dba:
     in_range(f"{field}.k", message.k, 0, MAX_DBA_K)
     weights = WEIGHTS_BY_NUMBER.get(message.weights)
     if weights is None:
-        raise invalid_field(f"{field}.weights", f"{message.weights} is unknown: send equal, linear or rank")
-    return Dba.model_validate({"k": message.k, "weights": weights})
+        raise invalid_field(f"{field}.weights", f"{message.weights} is unknown: send equal, linear, rank or power")
+    rounds = in_range(f"{field}.rounds", message.rounds, 0, MAX_DBA_ROUNDS) or 1
+    if weights != "power" and message.power != 0:
+        raise invalid_field(f"{field}.power", f"{message.power:g} is without meaning with {weights} weights: leave it out")
+    if not 0 <= message.power <= MAX_DBA_POWER:
+        raise invalid_field(f"{field}.power", f"{message.power:g} is out of range: above 0, to {MAX_DBA_POWER}; 0 for {DEFAULT_POWER:g}")
+    return Dba.model_validate({"k": message.k, "weights": weights, "power": message.power or DEFAULT_POWER, "rounds": rounds})
 
 
 def dba_message(dba: Dba) -> dba_pb2.DbaSpec:
-    return dba_pb2.DbaSpec(k=dba.k, weights=WEIGHTS[dba.weights])
+    power = dba.power if dba.weights == "power" else 0
+    return dba_pb2.DbaSpec(k=dba.k, weights=WEIGHTS[dba.weights], power=power, rounds=dba.rounds)
 
 
 def collection_message(summary: Summary) -> collections_pb2.Collection:

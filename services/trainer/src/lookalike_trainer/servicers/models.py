@@ -78,4 +78,5 @@ def _profile(version: ModelVersion, name: str, profile: ResultProfile) -> pb.Mod
 
 
 def _dba(advice: DbaAdvice) -> dba_pb2.DbaSpec:
-    return dba_pb2.DbaSpec(k=advice.k, weights=dba_pb2.DbaWeights.Value(f"DBA_WEIGHTS_{weights_kind(advice).upper()}"))
+    weights = dba_pb2.DbaWeights.Value(f"DBA_WEIGHTS_{weights_kind(advice).upper()}")
+    return dba_pb2.DbaSpec(k=advice.k, weights=weights, power=advice.power or 0, rounds=advice.rounds)

@@ -1,0 +1,130 @@
+"""A ranking as its caller sees it: a server of its own, both collections written into it, DBA on both sides, the answer streamed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.indexer.gemm import Rows
+from lookalike_protos.indexer.v1 import collections_pb2, collections_pb2_grpc, items_pb2, items_pb2_grpc, search_pb2, search_pb2_grpc
+from lookalike_protos.packing import pack_vectors
+from lookalike_protos.types.v1 import dba_pb2, space_pb2
+
+_CHUNK_BYTES = 1 << 20
+_CONTEST_SECONDS = 3_600
+_OPTIONS = [("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_message_length", 16 << 20)]
+
+
+def rank_over_grpc(queries: Rows, references: Rows, k: int, dba_k: int, workdir: Path) -> dict[str, Any]:
+    """Rank with DBA on both sides, one thread.
+
+    Returns:
+        seconds: `total`, from the call to the last message; of it `snapshot` until the first, `augment_queries`, `augment_references` and
+        `rank`, the answer streamed meanwhile. `stream`: the same messages from a server that has them ready. `contest_share`: `total` as
+        a share of one hour. `answer_bytes` is what was streamed; `upsert_seconds` what it took to write both collections.
+    """
+    with _server(workdir) as channel:
+        began = time.perf_counter()
+        _write(channel, "queries", queries)
+        _write(channel, "references", references)
+        written = time.perf_counter() - began
+        seconds, answer = _rank(channel, k, dba_k)
+    return {
+        "dba_k": dba_k,
+        "upsert_seconds": written,
+        "seconds": seconds,
+        "stream_seconds": _stream_seconds(answer),
+        "answer_bytes": sum(len(each) for each in answer),
+        "contest_share": seconds["total"] / _CONTEST_SECONDS,
+    }
+
+
+@contextmanager
+def _server(workdir: Path) -> Iterator[grpc.Channel]:
+    announcement = workdir / "announced.json"
+    program = [sys.executable, "-m", "lookalike_indexer", "--data", str(workdir / "data"), "--port", "0", "--announce", str(announcement)]
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    with (workdir / "server.log").open("wb") as log:
+        process = subprocess.Popen(program, stderr=log, env={**os.environ, **one_thread})
+    try:
+        while not announcement.exists():
+            if process.poll() is not None:
+                raise RuntimeError((workdir / "server.log").read_text(encoding="utf-8"))
+            time.sleep(0.05)
+        with grpc.insecure_channel(json.loads(announcement.read_text(encoding="utf-8"))["address"], _OPTIONS) as channel:
+            yield channel
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _write(channel: grpc.Channel, name: str, rows: Rows) -> None:
+    space = space_pb2.Space(fingerprint="ls1:" + "0" * 64, model="drawn", version=1, dim=rows.dim, metric=space_pb2.METRIC_COSINE)
+    request = collections_pb2.CreateCollectionRequest(collection_id=name, collection=collections_pb2.Collection(space=space))
+    collections_pb2_grpc.CollectionServiceStub(channel).CreateCollection(request)
+    vectors = rows.map()
+    step = max(1, _CHUNK_BYTES // (4 * rows.dim))
+    chunks = (_chunk(vectors[first : first + step], first, space) for first in range(0, rows.count, step))
+    answers = items_pb2_grpc.ItemServiceStub(channel).UpsertItems(
+        itertools.chain([items_pb2.UpsertItemsRequest(collection=f"collections/{name}")], chunks)
+    )
+    for _ in answers:
+        pass
+
+
+def _chunk(vectors: NDArray[np.float32], first: int, space: space_pb2.Space) -> items_pb2.UpsertItemsRequest:
+    items = [items_pb2.Item(id=f"{place:08d}") for place in range(first, first + len(vectors))]
+    return items_pb2.UpsertItemsRequest(chunk=items_pb2.UpsertChunk(items=items, vectors=pack_vectors(vectors, space)))
+
+
+def _rank(channel: grpc.Channel, k: int, dba_k: int) -> tuple[dict[str, float], list[bytes]]:
+    dba = dba_pb2.DbaSpec(k=dba_k)
+    request = search_pb2.RankRequest(
+        query_collection="collections/queries", reference_collection="collections/references", k=k, query_dba=dba, reference_dba=dba
+    )
+    began = time.perf_counter()
+    reached: dict[str, float] = {}
+    answer = []
+    for part in search_pb2_grpc.SearchServiceStub(channel).Rank(request):
+        stage = part.progress.stage if part.HasField("progress") else str(part.WhichOneof("message"))
+        reached[stage] = time.perf_counter() - began
+        answer.append(part.SerializeToString())
+    total = time.perf_counter() - began
+    ends = [reached["start"], reached["augment queries"], reached["augment references"], total]
+    names = ("snapshot", "augment_queries", "augment_references", "rank")
+    return {"total": total} | {name: end - start for name, start, end in zip(names, [0, *ends], ends, strict=False)}, answer
+
+
+def _stream_seconds(answer: list[bytes]) -> float:
+    """Seconds to stream messages that lie ready."""
+
+    def answers(_request: bytes, _context: grpc.ServicerContext) -> Iterator[bytes]:
+        return iter(answer)
+
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_stream_rpc_method_handler(answers)
+    server = grpc.server(ThreadPoolExecutor(1), options=_OPTIONS)
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("benchmark.Ready", {"Stream": handler})])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}", _OPTIONS) as channel:
+        began = time.perf_counter()
+        call: grpc.UnaryStreamMultiCallable[bytes, search_pb2.RankResponse]
+        call = channel.unary_stream("/benchmark.Ready/Stream", response_deserializer=search_pb2.RankResponse.FromString)
+        for _ in call(b""):
+            pass
+        seconds = time.perf_counter() - began
+    server.stop(None).wait()
+    return seconds

@@ -1,0 +1,36 @@
+"""The process of a ranking: reads its job from stdin, writes lines and rows to stdout, ends when stdin does."""
+
+from __future__ import annotations
+
+import sys
+
+from lookalike_indexer.database import refusing_when_full
+from lookalike_indexer.rank.job import Job, Line
+from lookalike_indexer.rank.stages import run_ranking
+from lookalike_indexer.records import Failure
+from lookalike_indexer.worker import begin
+from lookalike_runtime.errors import ServiceError
+
+
+def write(line: Line, *data: bytes) -> None:
+    out = sys.stdout.buffer
+    out.write(line.model_dump_json(exclude_defaults=True).encode() + b"\n")
+    for each in data:
+        out.write(each)
+    out.flush()
+
+
+def main() -> int:
+    """Make one ranking; returns the exit status."""
+    job = Job.model_validate_json(begin())
+    try:
+        with refusing_when_full():
+            run_ranking(job, write)
+    except ServiceError as error:
+        write(Line(failure=Failure(code=error.code, reason=error.reason, message=error.message)))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
