@@ -13,7 +13,7 @@ from lookalike import _models as models
 from lookalike._wire import read, write
 from lookalike_protos.embedder.v1 import embedder_pb2
 from lookalike_protos.embedder.v1 import models_pb2 as served_pb2
-from lookalike_protos.indexer.v1 import builds_pb2, collections_pb2, items_pb2
+from lookalike_protos.indexer.v1 import builds_pb2, collections_pb2, items_pb2, search_pb2
 from lookalike_protos.trainer.v1 import datasets_pb2, jobs_pb2, models_pb2
 from lookalike_protos.types.v1 import dba_pb2, operations_pb2, space_pb2
 
@@ -41,6 +41,7 @@ PAIRS: list[tuple[type[Any], type[Message]]] = [
     (models.Alias, collections_pb2.Alias),
     (models.Item, items_pb2.Item),
     (models.DeleteResult, items_pb2.DeleteItemsResponse),
+    (models.Expansion, search_pb2.Expansion),
     (models.BuildSpec, builds_pb2.BuildSpec),
     (models.EffortPoint, builds_pb2.EffortPoint),
     (models.PlanEntry, builds_pb2.PlanEntry),

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from lookalike_indexer.collection import OpenCollection
-from lookalike_indexer.explain import check_limits, explain
+from lookalike_indexer.explain import explain
 from lookalike_indexer.records import Dba
 from lookalike_indexer.search import search
 from lookalike_indexer.view import View
 from lookalike_retrieval import augment, normalise
-from lookalike_runtime.errors import InvalidArgument
 from tests.indexer.made_builds import Vectors, build, put
 
 
@@ -84,10 +83,3 @@ def test_neighbours_are_those_that_were_averaged_in(collection: OpenCollection, 
     np.testing.assert_allclose(
         [hits[0].scores[hits[0].ids.index(each)] for each in ids], augment(vectors, 3) @ query[0], atol=1e-5
     )  # All as a new build has them: nothing was deleted.
-
-
-@pytest.mark.parametrize(("queries", "k", "named"), [(17, 10, "17 queries"), (1, 101, "k of 101")])
-def test_more_than_is_explained_is_refused(queries: int, k: int, named: str) -> None:
-    with pytest.raises(InvalidArgument, match=named) as error:
-        check_limits(queries, k)
-    assert error.value.violations[0].field == "explain"

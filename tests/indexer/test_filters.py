@@ -16,7 +16,8 @@ from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Proposal
 from lookalike_indexer.candidates.exact import ExactCandidates
 from lookalike_indexer.collection import OpenCollection
 from lookalike_indexer.filters import AllOf, AnyOf, Bound, Exists, Filter, Not, OneOf, Prefix, Range
-from lookalike_indexer.search import search, unit_queries
+from lookalike_indexer.queries import unit_queries
+from lookalike_indexer.search import search
 from lookalike_indexer.served_build import ServedBuild
 from lookalike_indexer.store import Columns, NewItem, Store
 from lookalike_indexer.view import Fresh, View
@@ -142,7 +143,7 @@ class LastRows:
         self._rows = np.arange(total - count, total)
 
     def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> Proposal:
-        return Proposal([self._rows[~dead[self._rows]]] * len(queries), 1)
+        return Proposal([self._rows[~dead[self._rows]]] * len(queries), 1, "annoy")
 
     def effort(self, queries: int, k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> int:
         return 1

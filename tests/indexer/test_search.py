@@ -20,8 +20,8 @@ from lookalike_indexer.builds.manifest import read_manifest
 from lookalike_indexer.builds.stages import run_build
 from lookalike_indexer.collection import ITEMS_FILE, OpenCollection, create_folder
 from lookalike_indexer.filters import Not, OneOf
+from lookalike_indexer.queries import unit_queries
 from lookalike_indexer.records import Collection, Dba, Engine, Space
-from lookalike_indexer.search import unit_queries
 from lookalike_indexer.served_build import open_build
 from lookalike_indexer.store import Columns, NewItem
 from lookalike_runtime.errors import InvalidArgument

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from lookalike import Client, filters
+from lookalike import Client, Expansion, InputError, filters
 
 Run = Callable[..., Any]
 Draw = Callable[[Path, int, int], Path]
@@ -122,6 +123,48 @@ def test_filters_narrow_searches_lists_counts_and_deletions(run: Run, draw: Draw
     assert client.indexer.delete_items(name, filter=wanted) == 1
     assert client.indexer.delete_items(name, ["b/1.png"]) == 1
     assert [item.id for item in client.indexer.list_items(name)] == ["a/0.png", "c/2.png"]
+
+
+def test_searches_by_items_and_several_pictures_with_every_option(run: Run, draw: Draw, tmp_path: Path, client: Client) -> None:
+    files = [draw(tmp_path / "many" / "abc"[kind % 3] / f"{kind}.png", kind, 0) for kind in range(6)]
+    assert run("index", tmp_path / "many", "--collection", "many").status == 0
+    where = ("--collection", "many", "--json")
+
+    def hits(*words: object) -> list[tuple[str, float]]:
+        done = run("search", *words, *where)
+        assert done.status == 0, done.err
+        return [(hit["item"]["id"], hit["score"]) for hit in done.document["hits"]]
+
+    by_picture = hits(files[0])
+    by_item = hits("--like", "a/0.png")
+    assert by_picture[0][0] == "a/0.png"
+    assert [each for each, _ in by_item] == [each for each, _ in by_picture[1:]]
+    np.testing.assert_allclose([score for _, score in by_item], [score for _, score in by_picture[1:]], atol=1e-4)
+    best = dict(hits(files[0], files[1], "--combine", "best"))
+    alone = [dict(hits(file)) for file in files[:2]]
+    for each, score in best.items():
+        assert score == pytest.approx(max(scores[each] for scores in alone), abs=1e-4)
+    assert hits(files[0], files[1]) == hits(files[0], files[1], "--combine", "mean")
+    assert set(dict(hits("--like", "a/0.png", "--like", "b/1.png"))) == {"c/2.png", "a/3.png", "b/4.png", "c/5.png"}
+    least = by_picture[2][1]
+    assert hits(files[0], "--min-score", least - 1e-4) == by_picture[:3]
+    assert "no item has a score of 1 or more" in run("search", "--like", "a/0.png", "--min-score", 1, "--collection", "many").out
+    labels = [each[0] for each, _ in hits(files[0], "--group-by-label")]
+    assert sorted(labels) == ["a", "b", "c"]
+    # With itself alone the query stays; with others it turns.
+    np.testing.assert_allclose([score for _, score in hits(files[0], "--expand", 1)], [score for _, score in by_picture], atol=1e-4)
+    assert hits(files[0], "--expand", "3,2")[0][1] < by_picture[0][1]
+    assert hits(files[0], "--exact") == hits(files[0], "--recall", 0.9) == by_picture
+    refused = run("search", "--like", "nobody", *where)
+    assert (refused.status, refused.document["error"]["reason"]) == (1, "ITEM_NOT_FOUND")
+    name = "collections/many"
+    found = client.indexer.search(name, item_ids=["a/0.png", "b/1.png"], k=2, expansion=Expansion(2, 3.0), min_score=-1)
+    assert [len(each) for each in found.hits] == [2, 2]
+    for wrong in ({}, {"item_ids": ["a/0.png"], "queries": np.ones((1, 8))}, {"queries": np.ones((1, 8))}):
+        with pytest.raises(InputError, match=r"queries"):
+            client.indexer.search(name, **wrong)
+    with pytest.raises(InputError, match="exact and recall"):
+        client.indexer.search(name, item_ids=["a/0.png"], exact=True, recall=0.5)
 
 
 def test_empty_folder_makes_no_collection(run: Run, tmp_path: Path) -> None:

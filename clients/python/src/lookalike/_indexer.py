@@ -20,10 +20,12 @@ from lookalike._models import (
     Build,
     BuildSpec,
     Collection,
+    Combine,
     DbaSpec,
     DeleteResult,
     Engine,
     Event,
+    Expansion,
     Explanation,
     Hit,
     Item,
@@ -54,7 +56,7 @@ from lookalike_protos.indexer.v1 import (
     search_pb2_grpc,
 )
 from lookalike_protos.packing import pack_vectors, rows_per_batch
-from lookalike_protos.types.v1 import dba_pb2, space_pb2
+from lookalike_protos.types.v1 import dba_pb2, space_pb2, vectors_pb2
 
 _CHUNK_ITEMS = 1000
 _CHUNK_ITEM_BYTES = 8 * 1024 * 1024
@@ -251,35 +253,63 @@ class AsyncIndexer:
     async def search(
         self,
         collection: str,
-        queries: NDArray[np.floating[Any]],
-        space: Space,
+        queries: NDArray[np.floating[Any]] | None = None,
+        space: Space | None = None,
         k: int = 10,
         *,
+        item_ids: Sequence[str] | None = None,
+        query_sizes: Sequence[int] = (),
+        combine: Combine = Combine.UNSPECIFIED,
         exact: bool = False,
         search_k: int | None = None,
+        recall: float | None = None,
+        min_score: float | None = None,
+        expansion: Expansion | None = None,
+        group_by_label: bool = False,
         thumbnails: bool = False,
         min_revision: int = 0,
         filter: Filter | None = None,
         explain: bool = False,
     ) -> SearchResult:
-        """Find the `k` nearest items, 1 to 1,000, of each of 1 to 256 `queries` [n, dim] of `space`; with a `filter` of those that meet it.
+        """Find the `k` nearest items, 1 to 1,000, of each query.
 
-        `exact` compares every vector; `search_k` asks for Annoy with that effort; with neither the build's plan is followed.
-        `explain` tells of each hit why it is one, for 16 queries and a `k` of 100 at most.
+        Args:
+            collection: `collections/C`, where C may be an alias.
+            queries: 1 to 256 vectors [n, dim] of `space`; or else `item_ids`, items of the collection that are no hits of what they ask.
+            space: what `queries` are of.
+            k: hits a query.
+            item_ids: see `queries`; raises NotFound for one that is not there.
+            query_sizes: how many successive vectors or items make one query, each 1 to 32; none: each is one.
+            combine: how they do.
+            exact: compare every vector. With none of `exact`, `search_k` and `recall` the build's plan is followed.
+            search_k: ask for Annoy, and so many nodes.
+            recall: the cheapest way that was measured to have at least this recall, over 0 to below 1; exact if none.
+            min_score: leave out hits below it, −1 to 1.
+            expansion: search again with what the first hits make of the query.
+            group_by_label: only the best hit of each label; an item without a label is a group of its own.
+            thumbnails: whether items come with theirs.
+            min_revision: a revision that the answer must have reached.
+            filter: what items must meet to be found.
+            explain: tell of each hit why it is one; 16 queries and a `k` of 100 at most, and not with Combine.BEST.
+
+        Raises InputError for both or neither of `queries` and `item_ids`, and for more than one of `exact`, `search_k` and `recall`.
         """
         request = search_pb2.SearchRequest(
             collection=collection,
-            queries=pack_vectors(queries, write(space, space_pb2.Space)),
+            queries=_queries_of(queries, space, item_ids),
+            item_ids=item_ids,
+            query_sizes=query_sizes,
+            combine=search_pb2.Combine.Value(f"COMBINE_{combine}"),
             k=k,
             view=items_pb2.ITEM_VIEW_THUMBNAIL if thumbnails else items_pb2.ITEM_VIEW_BASIC,
+            min_score=min_score,
+            expansion=write(expansion, search_pb2.Expansion) if expansion else None,
+            group_by_label=group_by_label,
             min_revision=min_revision,
             filter=filter.message() if filter else None,
             explain=explain,
+            **_effort_of(exact, search_k, recall),
         )
-        if exact:
-            request.exact = True
-        elif search_k is not None:
-            request.search_k = search_k
         answer = await self._channel.unary(self._search.Search, request, self._timeouts.call)
         items = [read(Item, item) for item in answer.items]
         hits = tuple(_hits(each, items) for each in answer.hits)
@@ -325,6 +355,26 @@ def _hits(message: search_pb2.QueryHits, items: Sequence[Item]) -> tuple[Hit, ..
     explanations: list[Explanation | None] = [read(Explanation, each) for each in message.explanations]
     columns = zip(message.item_indices, message.scores, message.fresh, augmented, explanations or [None] * count, strict=True)
     return tuple(Hit(items[place], score, fresh, changed, why) for place, score, fresh, changed, why in columns)
+
+
+def _queries_of(
+    queries: NDArray[np.floating[Any]] | None, space: Space | None, item_ids: Sequence[str] | None
+) -> vectors_pb2.VectorBatch | None:
+    if (queries is None) == (item_ids is None):
+        raise InputError("search takes queries or item_ids: give one of them", reason="BAD_QUERY")
+    if queries is None:
+        return None
+    if space is None:
+        raise InputError("search with queries takes their space: give it, such as that of the collection", reason="BAD_QUERY")
+    return pack_vectors(queries, write(space, space_pb2.Space))
+
+
+def _effort_of(exact: bool, search_k: int | None, recall: float | None) -> dict[str, Any]:
+    efforts = {"exact": exact or None, "search_k": search_k, "recall": recall}
+    given = {name: value for name, value in efforts.items() if value is not None}
+    if len(given) > 1:
+        raise InputError(f"search takes one of exact, search_k and recall, not {' and '.join(given)}", reason="BAD_EFFORT")
+    return given
 
 
 def _chunks(items: Sequence[Item], dim: int) -> Iterator[slice]:

@@ -72,6 +72,17 @@ class Source(StrEnum):
     EXACT = "EXACT"
 
 
+class Combine(StrEnum):
+    """How several pictures make one query: by the MEAN of their unit vectors, or so that an item has the BEST score that any gives it.
+
+    UNSPECIFIED means MEAN.
+    """
+
+    UNSPECIFIED = "UNSPECIFIED"
+    MEAN = "MEAN"
+    BEST = "BEST"
+
+
 class ServingState(StrEnum):
     """Where a model version stands on an embedder."""
 
@@ -416,6 +427,17 @@ class SearchResult:
     search_k: int
     seconds: float
     source: Source
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """Query expansion: a search is repeated with the mean of the query and its `k` nearest items, 1 to 100, as they are served.
+
+    Each item weighs its cosine to the power of `alpha` (αQE), 0 to 20; 0 lets all weigh as much as the query (AQE).
+    """
+
+    k: int
+    alpha: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

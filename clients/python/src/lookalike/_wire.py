@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar, get_args, get_origin
@@ -31,12 +32,7 @@ M = TypeVar("M", bound=Message)
 
 def read(kind: type[T], message: Message) -> T:
     """Return `message` as a value of the dataclass `kind`."""
-    values = {}
-    for name, wire_name, hint, optional in _fields(typing.cast(Any, kind)):
-        field = message.DESCRIPTOR.fields_by_name[wire_name]
-        absent = optional and field.has_presence and not message.HasField(wire_name)
-        values[name] = None if absent else _value(hint, getattr(message, wire_name), field)
-    return kind(**values)
+    return kind(**{name: take(message) for name, take in _readers(typing.cast(Any, kind), message.DESCRIPTOR)})
 
 
 def write(value: Any, kind: type[M]) -> M:
@@ -44,6 +40,20 @@ def write(value: Any, kind: type[M]) -> M:
     message = kind()
     _fill(value, message)
     return message
+
+
+@functools.cache
+def _readers(kind: Any, descriptor: Any) -> list[tuple[str, Callable[[Message], Any]]]:
+    """Return what takes each field of the dataclass `kind` out of a message; found out once, since searches read hundreds of items."""
+    return [(name, _reader(descriptor.fields_by_name[wire_name], hint, optional)) for name, wire_name, hint, optional in _fields(kind)]
+
+
+def _reader(field: Any, hint: Any, optional: bool) -> Callable[[Message], Any]:
+    get = operator.attrgetter(field.name)
+    if optional and field.has_presence:
+        return lambda message: _value(hint, get(message), field) if message.HasField(field.name) else None
+    plain = field.enum_type is None and field.message_type is None and get_origin(hint) is not tuple
+    return get if plain else lambda message: _value(hint, get(message), field)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Exact top-k, database-side augmentation, PCA, ranking metrics and class bootstrap, on numpy alone."""
+"""Exact top-k, database-side augmentation, query expansion, PCA, ranking metrics and class bootstrap, on numpy alone."""
 
 from lookalike_retrieval.bootstrap import Interval, class_bootstrap, paired_class_bootstrap
 from lookalike_retrieval.dba import (
@@ -12,6 +12,7 @@ from lookalike_retrieval.dba import (
     neighbour_weights,
     weighted_mean,
 )
+from lookalike_retrieval.expansion import expand_query
 from lookalike_retrieval.metrics import Denominator, RankingScores, average_precision, evaluate_ranking
 from lookalike_retrieval.normalise import VectorError, normalise
 from lookalike_retrieval.pca import Projection, fit_pca
@@ -37,6 +38,7 @@ __all__ = [
     "evaluate_ranking",
     "exact_topk",
     "exact_topk_blocks",
+    "expand_query",
     "fit_pca",
     "neighbour_weights",
     "normalise",

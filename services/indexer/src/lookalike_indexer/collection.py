@@ -6,7 +6,6 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,13 +15,15 @@ from numpy.typing import NDArray
 
 from lookalike_indexer import augmentation
 from lookalike_indexer.admission import Offer, Refusal, judge
+from lookalike_indexer.answer import NO_OPTIONS, Answer, Options, Wanted, answer, read_vectors
 from lookalike_indexer.builds.manifest import DamagedBuild
 from lookalike_indexer.candidates import NOTHING_ASKED, Asked
 from lookalike_indexer.filters import Filter
+from lookalike_indexer.labels import Overtaken
+from lookalike_indexer.queries import Pictures
 from lookalike_indexer.records import Collection, Space
-from lookalike_indexer.search import Found, Hits, search
 from lookalike_indexer.served_build import ServedBuild, open_build
-from lookalike_indexer.store import Columns, Rows, Store, StoredItem
+from lookalike_indexer.store import Columns, Rows, Store
 from lookalike_indexer.view import Present, View
 from lookalike_retrieval import normalise
 from lookalike_runtime.data_folder import sync_folder
@@ -41,15 +42,6 @@ class Written(NamedTuple):
     revision: int
     kept: int
     refusals: list[Refusal]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Hits of each query, and the items that they name."""
-
-    view: View
-    found: Found
-    items: dict[str, StoredItem]
 
 
 class OpenCollection:
@@ -100,30 +92,34 @@ class OpenCollection:
 
     def search(
         self,
-        queries: NDArray[np.float32],
+        pictures: Pictures | NDArray[np.float32],
         k: int,
         columns: Columns,
         *,
         exact: bool = False,
         asked: Asked = NOTHING_ASKED,
+        options: Options = NO_OPTIONS,
         min_revision: int = 0,
         item_filter: Filter | None = None,
     ) -> Answer:
-        """Find the `k` nearest items of each of the unit `queries` [q, dim], of those that meet a filter.
+        """Find the `k` nearest items, of those that meet a filter, of each query that `pictures` make; an array [q, dim] is q of them.
 
-        Raises FailedPrecondition below `min_revision`.
+        Raises FailedPrecondition below `min_revision`, NotFound for an item that is to be a query and is not there, InvalidArgument
+        for a query without direction.
         """
+        asked_with = pictures if isinstance(pictures, Pictures) else Pictures(pictures)
+        wanted = Wanted(asked_with, k, columns, exact, asked, options, item_filter)
         for _ in range(_ATTEMPTS):
-            view = self.view if item_filter is None else self._restricted(item_filter)
+            view, raw = self._settled(wanted)
             require_revision(view.revision, min_revision)
-            found = search(view, queries, k, exact=exact, asked=asked)
-            _, items = self.store.get({each for hits in found.hits for each in hits.ids}, columns)
-            unchanged = {each: item for each, item in items.items() if item.revision <= view.revision}
-            hits = [_only(each, unchanged) for each in found.hits]
-            # Where a writer was faster between search and reading, look again.
-            if hits == found.hits:
-                break
-        return Answer(view, replace(found, hits=hits), unchanged)
+            try:
+                return answer(self.store, view, wanted, raw)
+            except Overtaken:
+                continue
+        # Writers are too fast to be caught between two writes.
+        with self.held() as present:
+            view, raw = self._read(present, wanted)
+            return answer(self.store, view, wanted, raw)
 
     def augment_waiting(self, most: int) -> tuple[int, int]:
         """Augment up to `most` fresh items that wait for it; returns how many waited, and how many vectors were replaced."""
@@ -170,16 +166,26 @@ class OpenCollection:
             self._present.drop(self.store.delete(there), there)
         return self._present.view.revision, len(there)
 
-    def _restricted(self, item_filter: Filter) -> View:
-        """Return the view with nothing but the items that meet a filter; view and store are of one revision."""
+    def _settled(self, wanted: Wanted) -> tuple[View, NDArray[np.float32]]:
+        """Return the view and the raw vectors of the queries, with what the store tells of either of one revision."""
         for _ in range(_ATTEMPTS):
-            view = self.view
-            revision, ids = self.store.matching(item_filter)
-            if revision == view.revision:
-                return view.only(ids)
-        # Writers are too fast to be caught between two writes.
+            try:
+                return self._read(self.view, wanted)
+            except Overtaken:
+                continue
         with self.held() as view:
-            return view.only(self.store.matching(item_filter)[1])
+            return self._read(view, wanted)
+
+    def _read(self, view: View, wanted: Wanted) -> tuple[View, NDArray[np.float32]]:
+        raw = wanted.pictures.vectors
+        if raw is None:
+            revision, raw = read_vectors(self.store, wanted.pictures.item_ids, self.space.dim)
+            _require_same(revision, view)
+        if wanted.item_filter is None:
+            return view, raw
+        revision, ids = self.store.matching(wanted.item_filter)
+        _require_same(revision, view)
+        return view.only(ids), raw
 
     def _load(self, build: ServedBuild | None) -> Present:
         newer, deleted = self.store.changes(build.revision if build else 0, self.space.dim)
@@ -228,6 +234,6 @@ def require_space(expected: Space, offered: Space, *, whose: str) -> None:
         raise FailedPrecondition("SPACE_MISMATCH", message, metadata=metadata)
 
 
-def _only(hits: Hits, items: dict[str, StoredItem]) -> Hits:
-    kept = [place for place, each in enumerate(hits.ids) if each in items]
-    return Hits(*([column[i] for i in kept] for column in (hits.ids, hits.scores, hits.fresh, hits.augmented)))  # type: ignore[arg-type]
+def _require_same(revision: int, view: View) -> None:
+    if revision != view.revision:
+        raise Overtaken

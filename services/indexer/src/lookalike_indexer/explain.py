@@ -11,10 +11,7 @@ from numpy.typing import NDArray
 from lookalike_indexer.candidates.exact import rows_of
 from lookalike_indexer.search import Hits
 from lookalike_indexer.view import Averaged, View
-from lookalike_runtime.errors import invalid_field
 
-MAX_QUERIES = 16
-MAX_K = 100
 # Rows scored at once.
 _TILE = 4096
 # More than twice the error of a float32 inner product of unit rows.
@@ -53,14 +50,6 @@ class _Vectors(NamedTuple):
         found[~fresh] = self.built[places[~fresh]]
         found[fresh] = self.fresh[self.fresh_slots[places[fresh] - len(self.built)]]
         return found
-
-
-def check_limits(queries: int, k: int) -> None:
-    """Raise InvalidArgument where more is asked for than is explained."""
-    if queries > MAX_QUERIES:
-        raise invalid_field("explain", f"{queries} queries are too many to explain: at most {MAX_QUERIES}")
-    if k > MAX_K:
-        raise invalid_field("explain", f"k of {k} is too much to explain: at most {MAX_K}")
 
 
 def explain(view: View, queries: NDArray[np.float32], hits: Sequence[Hits]) -> list[list[Explanation]]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Proposal
 from lookalike_indexer.candidates.exact import rows_of
+from lookalike_indexer.queries import Queries, Query
+from lookalike_indexer.ranking import NOISE, Bench, Ranked
 from lookalike_indexer.records import Source
 from lookalike_indexer.view import Fresh, View
-from lookalike_retrieval import VectorError, exact_topk, normalise
-from lookalike_runtime.errors import InvalidArgument
+from lookalike_retrieval import exact_topk
 
-# More than twice the error of a float32 inner product of unit rows.
-_NOISE = 2e-6
 # Rows beyond the k-th, to see whether the k-th place is tied.
 _SPARE = 16
 # Candidates a hit that a source must find among the items that a filter leaves.
@@ -46,72 +47,102 @@ class Found:
         return self.source == "exact"
 
 
-def unit_queries(raw: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return queries [q, dim] as unit rows; raises InvalidArgument naming the first that has no direction."""
-    try:
-        return normalise(raw)
-    except VectorError as error:
-        reason = "ZERO_VECTOR" if np.isfinite(raw[error.row]).all() else "NOT_FINITE"
-        raise InvalidArgument(reason, f"query {error.row}: {error.reason}", metadata={"query": str(error.row)}) from None
+class Ranking(NamedTuple):
+    """The hits of each query; `source` gave the candidates, `search_k` is 0 by any but Annoy."""
+
+    ranked: list[Ranked]
+    source: Source
+    search_k: int
 
 
 def search(view: View, queries: NDArray[np.float32], k: int, *, exact: bool = False, asked: Asked = NOTHING_ASKED) -> Found:
     """Find the `k` nearest items of each of the unit `queries` [q, dim]."""
+    return found_of(view, rank(view, Queries(queries), k, exact=exact, asked=asked))
+
+
+def found_of(view: View, ranking: Ranking) -> Found:
+    return Found([_hits(view, each) for each in ranking.ranked], ranking.source, ranking.search_k)
+
+
+def rank(view: View, queries: Queries, k: int, *, exact: bool = False, asked: Asked = NOTHING_ASKED) -> Ranking:
+    """Find the `k` nearest items of each query.
+
+    An item that any picture of a query finds is scored by all of them. What a query leaves out is left out after the source has
+    proposed, as it is where recall is measured.
+    """
     built = _built(view, queries, k, exact, asked)
     fresh = _fresh(view.fresh, queries, k)
-    hits = [_ranked(view, query, rows, slots, k) for query, rows, slots in zip(queries, built.rows, fresh, strict=True)]
-    return Found(hits, built.source, built.search_k)
+    places = [np.concatenate([rows, slots + len(view.dead)]) for rows, slots in zip(built.rows, fresh, strict=True)]
+    each = [(query, _together(places[span])) for query, span in zip(queries.each, queries.spans, strict=True)]
+    bench = Bench(view, max((len(found) for _, found in each), default=0))
+    return Ranking([bench.ranked(query.pictures, found, k) for query, found in each], built.source, built.search_k)
 
 
-def _built(view: View, queries: NDArray[np.float32], k: int, exact: bool, asked: Asked) -> Proposal:
-    if view.build is None:
-        return Proposal([np.empty(0, np.int64)] * len(queries), 0)
-    alive = len(view.dead) - int(view.dead.sum())
+def _together(places: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return the places that any picture of a query found, each once, rows of the build first."""
+    return places[0] if len(places) == 1 else np.unique(np.concatenate(places))
+
+
+def _built(view: View, queries: Queries, k: int, exact: bool, asked: Asked) -> Proposal:
+    """Return rows for each picture."""
+    units = queries.units
+    build = view.build
+    if build is None:
+        return Proposal([np.empty(0, np.int64)] * len(units), 0)
+    alive = view.alive_rows
     # Where a filter leaves fewer rows than the source would look at, it is cheaper to compare them all.
-    few = view.restricted and alive <= view.build.candidates.effort(len(queries), k, view.dead, asked)
-    source = view.build.exact if exact or few else view.build.candidates
-    proposal = source.propose(queries, k, view.dead, asked)
+    few = view.restricted and alive <= build.candidates.effort(len(units), k, view.dead, asked)
+    source = build.exact if exact or few else build.candidates
+    left_out = [_rows_of(view, query.without) for query in queries.one_by_one.each]
+    asked = asked._replace(left_out=max(map(len, left_out), default=0))
+    proposal = source.propose(units, k, view.dead, asked)
+    rows = [_less(rows, out) for rows, out in zip(proposal.rows, left_out, strict=True)]
     # A source that finds fewer than there are would hide items: those queries are answered exactly. A filter may besides have left rows
     # far from a query only, where the source saw no more than the edge of them: that shows in less than twice what is asked for.
-    wanted = min(_MARGIN * k if view.restricted else k, alive)
-    short = [place for place, rows in enumerate(proposal.rows) if len(rows) < wanted]
+    wanted = _MARGIN * k if view.restricted and proposal.source != "exact" else k
+    short = [place for place, found in enumerate(rows) if len(found) < min(wanted, alive - len(left_out[place]))]
     if short:
-        for place, rows in zip(short, view.build.exact.propose(queries[short], k, view.dead).rows, strict=True):
-            proposal.rows[place] = rows
-    return proposal
+        for place, found in zip(short, build.exact.propose(units[short], k, view.dead, asked).rows, strict=True):
+            rows[place] = _less(found, left_out[place])
+    return proposal._replace(rows=rows)
 
 
-def _fresh(fresh: Fresh, queries: NDArray[np.float32], k: int) -> list[NDArray[np.int64]]:
+def _rows_of(view: View, ids: Collection[str]) -> NDArray[np.int64]:
+    """Return the rows of the build that hold items of these ids and count."""
+    assert view.build is not None
+    rows = [view.build.rows[each] for each in ids if each in view.build.rows]
+    return np.array([row for row in rows if not view.dead[row]], np.int64)
+
+
+def _less(rows: NDArray[np.int64], left_out: NDArray[np.int64]) -> NDArray[np.int64]:
+    return rows[np.isin(rows, left_out, invert=True)] if len(left_out) else rows
+
+
+def _fresh(fresh: Fresh, queries: Queries, k: int) -> list[NDArray[np.int64]]:
+    """Return slots for each picture."""
+    units = queries.units
     if len(fresh.live) == 0:
-        return [fresh.live] * len(queries)
-    top = exact_topk(queries, rows_of(fresh.units, fresh.live), k + _SPARE)
-    tied = top.scores.shape[1] == k + _SPARE and bool((top.scores[:, k - 1] - top.scores[:, -1] <= _NOISE).any())
+        return [fresh.live] * len(units)
+    each = list(queries.one_by_one.each)
+    k += max((len(query.without) for query in each), default=0)
+    top = exact_topk(units, rows_of(fresh.units, fresh.live), k + _SPARE)
+    slots = fresh.live[top.indices]
+    tied = top.scores.shape[1] == k + _SPARE and bool((top.scores[:, k - 1] - top.scores[:, -1] <= NOISE).any())
     if tied:
         # Slots stand in order of arrival; only by id do the right ones of many equals come first.
-        top = exact_topk(queries, rows_of(fresh.units, fresh.live_by_id), k)
-        return list(fresh.live_by_id[top.indices])
-    return list(fresh.live[top.indices])
+        slots = fresh.live_by_id[exact_topk(units, rows_of(fresh.units, fresh.live_by_id), k).indices]
+    return [_others(fresh, found, query) for found, query in zip(slots, each, strict=True)]
 
 
-def _ranked(view: View, query: NDArray[np.float32], rows: NDArray[np.int64], slots: NDArray[np.int64], k: int) -> Hits:
-    vectors = view.fresh.units[slots]
-    ids = [view.fresh.ids[slot] for slot in slots.tolist()]
-    if view.build is not None:
-        vectors = np.concatenate([view.build.vectors[rows], vectors])
-        ids = [view.build.ids[row] for row in rows.tolist()] + ids
-    kept = _worth_ranking(vectors @ query, k)
-    # Scored in float64, each row by itself, equal vectors tie wherever they lie.
-    exact = np.einsum("ij,j->i", vectors[kept].astype(np.float64), query.astype(np.float64)).astype(np.float32)
-    fresh = np.concatenate([np.zeros(len(rows), np.bool_), view.fresh.newer[slots]])[kept]
-    augmented = np.concatenate([np.full(len(rows), view.build_augmented), view.fresh.raw_slots[slots] != slots])[kept]
-    columns = ((-exact).tolist(), [ids[place] for place in kept.tolist()], fresh.tolist(), augmented.tolist())
-    best = sorted(zip(*columns, strict=True))[:k]
-    scores = [max(-1.0, min(1.0, -each[0])) for each in best]
-    return Hits([each[1] for each in best], scores, [each[2] for each in best], [each[3] for each in best])
+def _others(fresh: Fresh, slots: NDArray[np.int64], query: Query) -> NDArray[np.int64]:
+    if not query.without:
+        return slots
+    return np.array([slot for slot in slots.tolist() if fresh.ids[slot] not in query.without], np.int64)
 
 
-def _worth_ranking(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    if len(scores) <= k:
-        return np.arange(len(scores))
-    threshold = np.partition(scores, len(scores) - k)[len(scores) - k] - _NOISE
-    return np.flatnonzero(scores >= threshold)
+def _hits(view: View, ranked: Ranked) -> Hits:
+    rows = len(view.dead)
+    newer, raw_slots = view.fresh.newer, view.fresh.raw_slots
+    fresh = [place >= rows and bool(newer[place - rows]) for place in ranked.places]
+    augmented = [view.build_augmented if place < rows else bool(raw_slots[place - rows] != place - rows) for place in ranked.places]
+    return Hits(ranked.ids, ranked.scores, fresh, augmented)

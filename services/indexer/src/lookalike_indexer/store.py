@@ -59,20 +59,28 @@ class NewItem:
     payload: str = ""
 
 
-@dataclass(frozen=True)
-class StoredItem(NewItem):
-    """An item as it was read. `thumbnail` and `vector` (float32, raw) are empty unless asked for; times in microseconds since 1970."""
+class StoredItem(NamedTuple):
+    """An item as it was read. `thumbnail` and `vector` (float32, raw) are empty unless asked for; times in microseconds since 1970.
 
-    revision: int = 0
-    create_time: int = 0
-    update_time: int = 0
-    vector: bytes = b""
+    A tuple: a search makes hundreds of them.
+    """
+
+    id: str
+    label: str
+    uri: str
+    thumbnail: bytes
+    content_sha256: bytes
+    payload: str
+    revision: int
+    create_time: int
+    update_time: int
+    vector: bytes
 
     @property
     def size(self) -> int:
         """Bytes that it takes in an answer, its vector aside."""
-        texts = (self.id, self.label, self.uri, self.payload)
-        return sum(len(text.encode()) for text in texts) + len(self.thumbnail) + len(self.content_sha256) + 64
+        texts = self.id + self.label + self.uri + self.payload
+        return len(texts.encode()) + len(self.thumbnail) + len(self.content_sha256) + 64
 
 
 class Columns(NamedTuple):
@@ -156,6 +164,30 @@ class Store:
             (count,) = connection.execute(f"SELECT count(sequence) FROM item WHERE {where.sql}", where.values).fetchone()  # noqa: S608 - as above
             return _revision(connection), count
 
+    def labels(self, ids: Iterable[str]) -> dict[str, tuple[str, int]]:
+        """Return, by id, the label of those of the items that are there and the revision of their last write."""
+        wanted = iter(ids)
+        found: dict[str, tuple[str, int]] = {}
+        with self._database.reading() as connection:
+            while part := list(itertools.islice(wanted, _IDS_AT_ONCE)):
+                places = ",".join("?" * len(part))
+                rows = connection.execute(f"SELECT id, label, sequence FROM item WHERE id IN ({places})", part)  # noqa: S608 - values are bound
+                found |= {each: (label, sequence) for each, label, sequence in rows}
+        return found
+
+    def all_labels(self) -> tuple[int, list[tuple[str, str]]]:
+        """Return the revision, and the id and label of every item."""
+        with self._database.reading() as connection:
+            return _revision(connection), connection.execute("SELECT id, label FROM item").fetchall()
+
+    def group_count(self, item_filter: Filter | None) -> tuple[int, int]:
+        """Return the revision, and how many labels and items without one there are among those that meet a filter."""
+        where = condition(item_filter)
+        query = f"SELECT count(DISTINCT nullif(label, '')) + count(*) - count(nullif(label, '')) FROM item WHERE {where.sql}"  # noqa: S608 - as above
+        with self._database.reading() as connection:
+            (count,) = connection.execute(query, where.values).fetchone()
+            return _revision(connection), count
+
     def page(
         self, after: str | None, limit: int, columns: Columns, budget: int, item_filter: Filter | None = None
     ) -> tuple[int, list[StoredItem], bool]:
@@ -217,7 +249,7 @@ def _items(connection: sqlite3.Connection, columns: Columns, rows: str, values: 
     thumbnail = "thumbnail" if columns.thumbnail else "x''"
     vector = "vector" if columns.vector else "x''"
     query = f"SELECT id, label, uri, {thumbnail}, content_sha256, payload, sequence, create_time, update_time, {vector} FROM item {rows}"  # noqa: S608 - values are bound
-    return (StoredItem(*row) for row in connection.execute(query, values))
+    return map(StoredItem._make, connection.execute(query, values))
 
 
 def _rows(connection: sqlite3.Connection, count: int, dim: int, query: str, values: Sequence[int]) -> Rows:

@@ -87,8 +87,17 @@ class View:
     restricted: bool = False
 
     @property
+    def alive_rows(self) -> int:
+        """Rows of the build that count."""
+        return len(self.dead) - int(np.count_nonzero(self.dead))
+
+    @property
     def item_count(self) -> int:
-        return len(self.dead) - int(self.dead.sum()) + len(self.fresh.live)
+        return self.alive_rows + len(self.fresh.live)
+
+    @property
+    def dim(self) -> int:
+        return int(self.fresh.units.shape[1])
 
     @property
     def fresh_item_count(self) -> int:

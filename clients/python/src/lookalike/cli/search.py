@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from lookalike import Explanation, Hit, filters, workflows
+from lookalike import filters, workflows
+from lookalike._exceptions import InputError
+from lookalike._models import Combine, Expansion, Explanation, Hit
 from lookalike.cli._app import SEARCH, app
 from lookalike.cli._session import Session, command, table
 from lookalike.workflows._rank import MAX_K
+
+
+class _Combine(StrEnum):
+    """As `Combine`, in the words of the command line."""
+
+    mean = "mean"
+    best = "best"
 
 
 @command(
@@ -21,27 +31,83 @@ from lookalike.workflows._rank import MAX_K
     "lookalike search shoe.png --collection shoes -k 50 --json",
     "lookalike search shoe.png --collection shoes --label boot --label sandal",
     "lookalike search shoe.png --collection shoes --explain",
+    "lookalike search front.png side.png --collection shoes --combine best",
+    "lookalike search --like boots/17.png --collection shoes --group-by-label --min-score 0.5",
+    "lookalike search shoe.png --collection shoes --expand 10,3",
     panel=SEARCH,
 )
 async def search(
     session: Session,
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Picture to look for.", show_default=False)],
     collection: Annotated[str, typer.Option("--collection", help="Collection to search.", show_default=False)],
+    images: Annotated[
+        list[Path] | None, typer.Argument(metavar="IMAGE…", help="Picture to look for; several are one query.", show_default=False)
+    ] = None,
+    like: Annotated[list[str] | None, typer.Option("--like", metavar="ID", help="Item to look like instead; may be repeated.")] = None,
+    combine: Annotated[
+        _Combine, typer.Option("--combine", help="How several make one query: by their mean, or an item's best score with any.")
+    ] = _Combine.mean,
     k: Annotated[int, typer.Option("-k", min=1, max=MAX_K, help="Hits.")] = 10,
     label: Annotated[list[str] | None, typer.Option("--label", help="Only items with this label; may be repeated.")] = None,
+    group_by_label: Annotated[bool, typer.Option("--group-by-label", help="Only the best hit of each label.")] = False,
+    min_score: Annotated[
+        float | None, typer.Option("--min-score", min=-1, max=1, help="Only hits with at least this score.", show_default=False)
+    ] = None,
+    expand: Annotated[
+        str | None,
+        typer.Option(
+            "--expand",
+            metavar="K[,ALPHA]",
+            help="Search again with the mean of the query and its K nearest, each weighing its score to the power of ALPHA (0: all alike).",
+            show_default=False,
+        ),
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare every vector.")] = False,
+    recall: Annotated[
+        float | None,
+        typer.Option("--recall", min=0, max=1, help="Be content with this share of the nearest, as measured; below 1.", show_default=False),
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Tell of each hit why it is one; at most 100 hits then.")] = False,
 ) -> None:
     """Show the pictures of a collection that are most like IMAGE, which is embedded with what the collection pins."""
-    wanted = filters.OneOf("label", label) if label else None
-    found = await workflows.search(session.client, image, collection, k, filter=wanted, explain=explain)
+    found = await workflows.search(
+        session.client,
+        images or [],
+        collection,
+        k,
+        like=like or [],
+        combine=Combine[combine.name.upper()],
+        exact=exact,
+        recall=recall,
+        min_score=min_score,
+        expansion=_expansion(expand) if expand is not None else None,
+        group_by_label=group_by_label,
+        filter=filters.OneOf("label", label) if label else None,
+        explain=explain,
+    )
     shown = table("#rank", "#score", "label", "id", "uri")
     for rank, hit in enumerate(found.hits, start=1):
         shown.add_row(str(rank), f"{hit.score:.3f}", hit.item.label, hit.item.id, hit.item.uri)
     how = "every vector was compared" if found.exact else f"candidates by {found.source.lower()}"
     session.note(f"{found.collection}, {found.model}; {1000 * found.seconds:.1f} ms, {how}")
     why = [f"#{rank} {_why(hit, hit.explanation)}" for rank, hit in enumerate(found.hits, start=1) if hit.explanation]
-    nothing = "no item has such a label" if label else "the collection is empty"
-    session.answer(found, *([shown, *why] if found.hits else [nothing]))
+    session.answer(found, *([shown, *why] if found.hits else [_nothing(label, min_score)]))
+
+
+def _expansion(given: str) -> Expansion:
+    k, _, alpha = given.partition(",")
+    try:
+        expansion = Expansion(int(k), float(alpha or 0))
+    except ValueError:
+        expansion = Expansion(0)
+    if not (1 <= expansion.k <= 100 and 0 <= expansion.alpha <= 20):
+        raise InputError(f"--expand {given}: it is K, 1 to 100, or K,ALPHA with ALPHA 0 to 20, such as 10,3", reason="BAD_EXPANSION")
+    return expansion
+
+
+def _nothing(label: list[str] | None, min_score: float | None) -> str:
+    if min_score is not None:
+        return f"no item has a score of {min_score:g} or more"
+    return "no item has such a label" if label else "no other item is there"
 
 
 def _why(hit: Hit, explanation: Explanation) -> str:

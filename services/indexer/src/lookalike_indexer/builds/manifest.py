@@ -34,7 +34,7 @@ class FileRecord(Record):
 class Manifest(Record):
     """`metric` is Annoy's, over vectors of `report.reduced_dim` dimensions; `dim` is that of the served vectors.
 
-    Searches follow `report.plan`.
+    Searches follow `report.plan`. `checksum` is of all else here.
     """
 
     format: int
@@ -43,6 +43,10 @@ class Manifest(Record):
     metric: str
     report: BuildReport
     files: dict[str, FileRecord]
+    checksum: str = ""
+
+    def expected_checksum(self) -> str:
+        return hashlib.sha256(self.model_dump_json(exclude={"checksum"}).encode()).hexdigest()
 
 
 def write_manifest(folder: Path, space: Space, report: BuildReport) -> BuildReport:
@@ -50,6 +54,7 @@ def write_manifest(folder: Path, space: Space, report: BuildReport) -> BuildRepo
     files = {path.name: _describe(path) for path in sorted(folder.iterdir())}
     report = report.model_copy(update={"size_bytes": sum(each.size for each in files.values())})
     manifest = Manifest(format=_FORMAT, fingerprint=space.fingerprint, dim=space.dim, metric=METRIC, report=report, files=files)
+    manifest = manifest.model_copy(update={"checksum": manifest.expected_checksum()})
     (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
     return report
 
@@ -66,6 +71,8 @@ def read_manifest(folder: Path, space: Space) -> Manifest:
     found = (manifest.format, manifest.fingerprint, manifest.dim, manifest.metric)
     if found != (_FORMAT, space.fingerprint, space.dim, METRIC):
         raise DamagedBuild(f"{folder} is of another format, space, dimension or metric: {found}; build the collection again")
+    if manifest.checksum != manifest.expected_checksum():
+        raise DamagedBuild(f"{folder / MANIFEST_FILE} differs from its checksum")
     for name, width in row_files(manifest.report, space.dim).items():
         file = manifest.files.get(name)
         if file is None or file.size != manifest.report.item_count * width * 4:

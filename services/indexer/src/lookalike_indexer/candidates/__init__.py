@@ -26,10 +26,14 @@ class Effort(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What a search asks for beside the source's own effort: nodes that Annoy looks at, or a recall over 0 to below 1."""
+    """What a search asks for beside the source's own effort: nodes that Annoy looks at, or a recall over 0 to below 1.
+
+    `left_out` of the best `k` rows, at most, are left out afterwards: exact search gives so many more.
+    """
 
     search_k: int | None = None
     recall: float | None = None
+    left_out: int = 0
 
 
 NOTHING_ASKED = Asked()

@@ -54,7 +54,7 @@ class AnnoyCandidates:
 
     def _scaled(self, k: int, dead: NDArray[np.bool_], search_k: int | None) -> Effort:
         """Return the chosen effort, raised for many hits and for the share of rows that are dead."""
-        alive = max(1, len(dead) - int(dead.sum()))
+        alive = max(1, len(dead) - int(np.count_nonzero(dead)))
         depth = min(len(dead), math.ceil(max(self._effort.depth, 2 * k) * len(dead) / alive))
         return Effort(search_k or math.ceil(self._effort.search_k * max(1.0, depth / self._effort.depth)), depth)
 

@@ -18,15 +18,15 @@ class ExactCandidates:
         """`vectors` are unit rows [n, d], memory-mapped or not."""
         self._vectors = vectors
 
-    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> Proposal:  # noqa: ARG002
+    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> Proposal:
         live = np.flatnonzero(~dead)
         if len(live) == 0:
             return Proposal([live] * len(queries), 0)
-        top = exact_topk(queries, rows_of(self._vectors, live), k)
+        top = exact_topk(queries, rows_of(self._vectors, live), k + asked.left_out)
         return Proposal(list(live[top.indices]), 0)
 
     def effort(self, queries: int, k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> int:  # noqa: ARG002
-        return len(dead) - int(dead.sum())
+        return len(dead) - int(np.count_nonzero(dead))
 
 
 def rows_of(vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:

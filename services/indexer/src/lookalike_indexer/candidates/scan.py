@@ -38,7 +38,7 @@ class ScanCandidates:
         return other
 
     def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> Proposal:  # noqa: ARG002
-        depth = min(max(self._depth, 2 * k), len(dead) - int(dead.sum()))
+        depth = min(max(self._depth, 2 * k), len(dead) - int(np.count_nonzero(dead)))
         rows: list[NDArray[np.int64]] = []
         if depth == 0:
             return Proposal([np.empty(0, np.int64)] * len(queries), 0, "scan")
@@ -49,7 +49,7 @@ class ScanCandidates:
         return Proposal(rows, 0, "scan")
 
     def effort(self, queries: int, k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> int:  # noqa: ARG002
-        return len(dead) * self.reduced_dim // (self._projection.shape[1]) + max(self._depth, 2 * k)
+        return len(dead) * self.reduced_dim // int(self._projection.shape[1]) + max(self._depth, 2 * k)
 
     def ordered(self, queries: NDArray[np.float32], effort: Effort) -> list[NDArray[np.int64]]:
         rows: list[NDArray[np.int64]] = []

@@ -57,9 +57,7 @@ def collection_id(field: str, value: str) -> str:
 
 
 def timestamp(microseconds: int) -> Timestamp:
-    message = Timestamp()
-    message.FromMicroseconds(microseconds)
-    return message
+    return Timestamp(seconds=microseconds // 1_000_000, nanos=microseconds % 1_000_000 * 1_000)
 
 
 def in_range(field: str, value: int, least: int, most: int) -> int:
