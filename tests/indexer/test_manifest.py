@@ -15,7 +15,8 @@ from lookalike_indexer.records import Dba, Space
 from lookalike_indexer.served_build import open_build
 from lookalike_indexer.store import NewItem
 
-FILES = ["ids.json", "manifest.json", "projection.npy", "trees.ann", "vectors.f32"]
+AUGMENTED = ["neighbours.u32", "raw.f32", "similarities.f32", "weights.f32"]
+FILES = sorted([*AUGMENTED, "ids.json", "manifest.json", "projection.npy", "trees.ann", "vectors.f32"])
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_each_harm_to_each_file_is_noticed_at_load(folder: Path, space: Space, n
         open_build(folder, 1, space)
 
 
-@pytest.mark.parametrize(("field", "value"), [("dim", 4), ("metric", "euclidean"), ("fingerprint", "ls1:" + "b" * 64), ("format", 1)])
+@pytest.mark.parametrize(("field", "value"), [("dim", 4), ("metric", "euclidean"), ("fingerprint", "ls1:" + "b" * 64), ("format", 2)])
 def test_a_build_of_another_kind_is_not_loaded(folder: Path, space: Space, field: str, value: object) -> None:
     path = folder / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))

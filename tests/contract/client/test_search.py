@@ -169,6 +169,21 @@ def test_searches_by_items_and_several_pictures_with_every_option(run: Run, draw
         client.indexer.search(name, item_ids=["a/0.png"], exact=True, recall=0.5)
 
 
+def test_why_a_hit_is_one_is_told_in_a_line_each(run: Run, draw: Draw, tmp_path: Path) -> None:
+    for kind in range(5):
+        draw(tmp_path / "things" / f"{kind}.png", kind, 0)
+    assert run("index", tmp_path / "things", "--collection", "explained", "--dba", 1).status == 0
+    words = ("search", tmp_path / "things" / "2.png", "--collection", "explained", "-k", 3)
+    told = run(*words, "--explain", "--json").document["hits"][0]
+    assert (told["augmented"], told["explanation"]["raw_rank"]) == (True, 1)
+    (neighbour,) = told["explanation"]["neighbours"]
+    lines = [line for line in run(*words, "--explain").out.splitlines() if "→ served" in line]
+    assert [line[:7] for line in lines] == ["#1 raw ", "#2 raw ", "#3 raw "]
+    assert f"from the build, augmented with {neighbour['id']} × 0.50" in run(*words, "--explain").out
+    assert "→ served" not in run(*words).out
+    assert run(*words[:-1], 101, "--explain").status == 2
+
+
 def test_empty_folder_makes_no_collection(run: Run, tmp_path: Path) -> None:
     done = run("index", tmp_path, "--collection", "empty")
     assert done.status == 2

@@ -446,12 +446,36 @@ class Exported:
 
 
 @dataclass(frozen=True)
+class Neighbour:
+    """An item that was averaged into another, which itself has the weight 1; `similarity` is their cosine before that."""
+
+    id: str
+    weight: float
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a hit is one: its cosine with the raw vector, its places, from 1, by the vectors served and the raw ones, and what is in it."""
+
+    raw_score: float
+    rank: int
+    raw_rank: int
+    neighbours: tuple[Neighbour, ...]
+
+
+@dataclass(frozen=True)
 class Hit:
-    """`score` is the cosine of the query with the vector served; `fresh` items are newer than the build, and not yet augmented."""
+    """`score` is the cosine of the query with the vector served, which is `augmented` or raw; `fresh` items are newer than the build.
+
+    `explanation` is there if it was asked for.
+    """
 
     item: Item
     score: float
     fresh: bool
+    augmented: bool
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from lookalike_retrieval.bootstrap import Interval, class_bootstrap, paired_class_bootstrap
 from lookalike_retrieval.dba import (
+    DEFAULT_POWER,
     AugmentedBlock,
     Weights,
     augment,
@@ -18,6 +19,7 @@ from lookalike_retrieval.pca import Projection, fit_pca
 from lookalike_retrieval.topk import TopK, TopKBlock, exact_topk, exact_topk_blocks
 
 __all__ = [
+    "DEFAULT_POWER",
     "AugmentedBlock",
     "Denominator",
     "Interval",

@@ -13,6 +13,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from lookalike_indexer import augmentation
 from lookalike_indexer.admission import Change, Offer, Refusal, judge, judge_changes, rounded
 from lookalike_indexer.answer import NO_OPTIONS, Answer, Options, Wanted, answer, read_vectors
 from lookalike_indexer.builds.manifest import DamagedBuild
@@ -132,6 +133,21 @@ class OpenCollection:
         with self.held() as present:
             view, raw = self._read(present, wanted)
             return answer(self.store, view, wanted, raw)
+
+    def augment_waiting(self, most: int) -> tuple[int, int]:
+        """Augment up to `most` fresh items that wait for it; returns how many waited, and how many vectors were replaced."""
+        view = self.view
+        augmented = augmentation.augment_waiting(view, most)
+        if augmented is None:
+            return 0, 0
+        with self._lock:
+            self._refuse_closed()
+            now = self._present.view
+            # Another build begins anew.
+            current = augmented.still_true(now) if now.build is view.build else None
+            if current and current.rows.ids:
+                self._present.augment(current.rows, current.of_build, current.origins, current.averaged)
+        return min(most, len(view.fresh.waiting)), len(current.rows.ids) if current else 0
 
     def serve(self, build: ServedBuild | None, commit: Callable[[], object]) -> None:
         """Let `build` answer searches, with all later writes applied, after `commit` has noted it; not if that returns False."""

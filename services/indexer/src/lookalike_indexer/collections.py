@@ -124,6 +124,10 @@ class Collections:
             shutil.rmtree(opened.build_folder(record.active_build), ignore_errors=True)
         return opened
 
+    def opened(self) -> list[OpenCollection]:
+        """Return the collections that are open now."""
+        return list(self._open.values())
+
     def _read_again(self, record: Collection) -> Collection:
         """Return a record as it is now: a deletion or another build may have come between."""
         current = self._catalog.by_uid(record.uid)
@@ -139,7 +143,7 @@ class Collections:
         if opened is not None:
             view = opened.view
             active = view.build.number if view.build else None
-            revision, items, fresh = view.revision, view.item_count, len(view.fresh.live)
+            revision, items, fresh = view.revision, view.item_count, view.fresh_item_count
         else:
             active = record.active_build
             store = Store(self._root / record.uid / ITEMS_FILE)

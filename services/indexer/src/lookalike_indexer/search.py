@@ -26,11 +26,12 @@ _NO_ROWS = np.empty(0, np.int64)
 
 @dataclass(frozen=True)
 class Hits:
-    """The nearest items of one query, best first, ties by id; `fresh` tells which are newer than the build."""
+    """The nearest items of one query, best first, ties by id: which are newer than the build, and whose vectors are augmented."""
 
     ids: list[str]
     scores: list[float]
     fresh: list[bool]
+    augmented: list[bool]
 
 
 @dataclass(frozen=True)
@@ -154,4 +155,7 @@ def _others(fresh: Fresh, slots: NDArray[np.int64], query: Query) -> NDArray[np.
 
 def _hits(view: View, ranked: Ranked) -> Hits:
     rows = len(view.dead)
-    return Hits(ranked.ids, ranked.scores, [place >= rows for place in ranked.places])
+    newer, raw_slots = view.fresh.newer, view.fresh.raw_slots
+    fresh = [place >= rows and bool(newer[place - rows]) for place in ranked.places]
+    augmented = [view.build_augmented if place < rows else bool(raw_slots[place - rows] != place - rows) for place in ranked.places]
+    return Hits(ranked.ids, ranked.scores, fresh, augmented)

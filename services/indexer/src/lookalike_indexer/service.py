@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import grpc
 
+from lookalike_indexer.augmenter import Augmenter
 from lookalike_indexer.build_log import BuildLog
 from lookalike_indexer.builds.automatic import AutomaticBuilds
 from lookalike_indexer.builds.queue import BuildQueue
@@ -58,6 +59,7 @@ class IndexerService:
         self._collections = Collections(self._folder.path / COLLECTIONS_FOLDER, self._catalog, self._builds)
         self._collections.sweep()
         self._queue = BuildQueue(self._collections, self._catalog, self._builds, settings.exact_below)
+        self._augmenter = Augmenter(self._collections, settings.augment_seconds)
         self._rankings = Rankings(self._folder.path / RANK_FOLDER)
         self._automatic = AutomaticBuilds(
             self._collections,
@@ -92,6 +94,7 @@ class IndexerService:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(self._settings.threads, "indexer"))
         await self._lifecycle.announce()
         await self._queue.start()
+        self._augmenter.start()
         self._tasks.append(asyncio.create_task(self._lifecycle.expire_forever(self._settings.expiry_seconds)))
         if self._settings.auto_build_share:
             self._tasks.append(asyncio.create_task(self._automatic.look_forever()))
@@ -102,6 +105,7 @@ class IndexerService:
             with suppress(asyncio.CancelledError):
                 await task
         await self._queue.stop()
+        await asyncio.to_thread(self._augmenter.stop)
         self._collections.close()
         self._database.close()
         self._folder.close()

@@ -25,4 +25,5 @@ class IndexerSettings(ServerSettings):
         Field(gt=0, le=3600, description="Seconds between looks for collections that need a build, and of pause in writes before one."),
     ] = 5.0
     kept_builds: Annotated[int, Field(ge=1, le=100, description="Builds of a collection whose files are kept.")] = 2
+    augment_seconds: Annotated[float, Field(gt=0, le=3600, description="Seconds between looks for fresh items to augment.")] = 2.0
     expiry_seconds: Annotated[float, Field(gt=0, le=3600, description="Seconds between looks for collections whose time has come.")] = 5.0

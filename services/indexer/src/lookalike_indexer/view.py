@@ -6,8 +6,9 @@ A view never changes; each write makes the next.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,18 +19,52 @@ from lookalike_indexer.store import Rows
 _FIRST_SLOTS = 256
 
 
+class Averaged(NamedTuple):
+    """What was averaged into an item, nearest first: `weights` float32 [k], where the item itself has 1, `similarities` float32 [k]."""
+
+    ids: list[str]
+    weights: NDArray[np.float32]
+    similarities: NDArray[np.float32]
+
+
+def _no_slots() -> NDArray[np.int64]:
+    return np.empty(0, np.int64)
+
+
 @dataclass(frozen=True)
 class Fresh:
-    """Items newer than the build, in slots by order of arrival; `dead` [n] slots were replaced or deleted since."""
+    """Items newer than the build, in slots by order of arrival; `dead` [n] slots were replaced or deleted since.
+
+    `units` are served. An item that is augmented has moved to a new slot: `raw_slots` [n] is where its raw row stays, of any other the slot
+    itself, and `averaged` [n] tells what is in it. Some are here only because they were augmented anew: `newer` [n] is false of those that
+    the build holds as they are. `arrivals` [n] rise, and are never used again. Left out, these four fit if there is no item.
+    """
 
     ids: Sequence[str]
     units: NDArray[np.float32]
     dead: NDArray[np.bool_]
+    raw_slots: NDArray[np.int64] = field(default_factory=_no_slots)
+    averaged: Sequence[Averaged | None] = ()
+    arrivals: NDArray[np.int64] = field(default_factory=_no_slots)
+    newer: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
 
     @cached_property
     def live(self) -> NDArray[np.int64]:
         """Slots that count."""
         return np.flatnonzero(~self.dead)
+
+    @cached_property
+    def waiting(self) -> NDArray[np.int64]:
+        """Slots that count and are not augmented."""
+        return np.flatnonzero(~self.dead & (self.raw_slots == np.arange(len(self.dead))))
+
+    def holds(self, arrivals: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which of `arrivals` [n] are in slots that count."""
+        slots = np.searchsorted(self.arrivals, arrivals)
+        there = slots < len(self.arrivals)
+        there[there] = self.arrivals[slots[there]] == arrivals[there]
+        there[there] = ~self.dead[slots[there]]
+        return there
 
     @cached_property
     def live_by_id(self) -> NDArray[np.int64]:
@@ -64,6 +99,16 @@ class View:
     def dim(self) -> int:
         return int(self.fresh.units.shape[1])
 
+    @property
+    def fresh_item_count(self) -> int:
+        """Items that are newer than the build."""
+        return int(self.fresh.newer[self.fresh.live].sum())
+
+    @property
+    def build_augmented(self) -> bool:
+        """Whether the build's rows are augmented."""
+        return self.build is not None and self.build.augmentation is not None
+
     def only(self, ids: Iterable[str]) -> View:
         """Return this view as if it held no items but `ids`."""
         wanted = set(ids)
@@ -82,36 +127,74 @@ class FreshItems:
 
     def __init__(self, rows: Rows) -> None:
         """Start with `rows`, each id once."""
+        count = len(rows.ids)
         self._ids = rows.ids
         self._units = rows.units
-        self._dead = np.zeros(len(rows.ids), np.bool_)
+        self._dead = np.zeros(count, np.bool_)
+        self._raw_slots = np.arange(count)
+        self._averaged: list[Averaged | None] = [None] * count
+        self._arrivals = np.arange(count)
+        self._newer = np.ones(count, np.bool_)
+        self._arrived = count
         self._slots = {each: slot for slot, each in enumerate(rows.ids)}
 
     def make_room(self, count: int) -> None:
-        """Make sure that `count` more items fit: what could fail for want of memory fails here."""
-        used = len(self._ids)
-        if used + count <= len(self._units):
-            return
+        """Make sure that `count` more slots are there: what could fail for want of memory fails here."""
+        if len(self._ids) + count > len(self._units):
+            self._pack(count)
+
+    def _pack(self, count: int) -> None:
+        """Move to new arrays with room for as much again, without slots that neither count nor hold the raw row of one that does."""
         live = np.flatnonzero(~self._dead)
-        units = np.empty((2 * (len(live) + count) + _FIRST_SLOTS, self._units.shape[1]), np.float32)
+        kept = np.union1d(live, self._raw_slots[live])
+        room = 2 * (len(kept) + count) + _FIRST_SLOTS
+        units = np.empty((room, self._units.shape[1]), np.float32)
         # Without a copy between, and in one sweep where nothing has gone.
-        if len(live) == used:
-            units[:used] = self._units[:used]
+        if len(kept) == len(self._ids):
+            units[: len(kept)] = self._units[: len(kept)]
         else:
-            np.take(self._units, live, axis=0, out=units[: len(live)], mode="clip")
-        self._ids = [self._ids[slot] for slot in live]
-        self._units = units
-        self._dead = np.zeros(len(live), np.bool_)
-        self._slots = {each: slot for slot, each in enumerate(self._ids)}
+            np.take(self._units, kept, axis=0, out=units[: len(kept)], mode="clip")
+        raw_slots, arrivals, newer = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.bool_)
+        raw_slots[: len(kept)] = np.searchsorted(kept, self._raw_slots[kept])
+        arrivals[: len(kept)] = self._arrivals[kept]
+        newer[: len(kept)] = self._newer[kept]
+        self._ids = [self._ids[slot] for slot in kept.tolist()]
+        self._averaged = [self._averaged[slot] for slot in kept.tolist()]
+        self._units, self._raw_slots, self._arrivals, self._newer = units, raw_slots, arrivals, newer
+        self._dead = self._dead[kept]
+        self._slots = {self._ids[slot]: slot for slot in np.searchsorted(kept, live).tolist()}
 
     def put(self, rows: Rows) -> None:
         """Add items for which room was made, in place of those with their ids."""
+        self._add(rows, self._next_slots(len(rows.ids)), [None] * len(rows.ids), True)
+
+    def adopt(self, rows: Rows) -> NDArray[np.int64]:
+        """Add raw rows of items that the build holds, for which room was made; returns their arrivals."""
+        slots = self._next_slots(len(rows.ids))
+        self._add(rows, slots, [None] * len(rows.ids), False)
+        return self._arrivals[slots]
+
+    def augment(self, rows: Rows, arrivals: NDArray[np.int64], averaged: Sequence[Averaged]) -> None:
+        """Serve `rows`, for which room was made, for the items that came in under `arrivals` [n], all of which count."""
+        slots = np.searchsorted(self._arrivals[: len(self._ids)], arrivals)
+        self._add(rows, self._raw_slots[slots], averaged, self._newer[slots])
+
+    def _next_slots(self, count: int) -> NDArray[np.int64]:
+        return np.arange(len(self._ids), len(self._ids) + count)
+
+    def _add(self, rows: Rows, raw_slots: NDArray[np.int64], averaged: Sequence[Averaged | None], newer: NDArray[np.bool_] | bool) -> None:
         self.drop(rows.ids)
-        used = len(self._ids)
-        self._units[used : used + len(rows.ids)] = rows.units
+        count, used = len(rows.ids), len(self._ids)
+        slots = slice(used, used + count)
+        self._units[slots] = rows.units
+        self._raw_slots[slots] = raw_slots
+        self._newer[slots] = newer
+        self._arrivals[slots] = np.arange(self._arrived, self._arrived + count)
+        self._arrived += count
         self._slots |= {each: slot for slot, each in enumerate(rows.ids, used)}
+        self._averaged += averaged
         self._ids += rows.ids
-        self._dead = np.concatenate([self._dead, np.zeros(len(rows.ids), np.bool_)])
+        self._dead = np.concatenate([self._dead, np.zeros(count, np.bool_)])
 
     def drop(self, ids: Sequence[str]) -> None:
         """Let items go; ids that are not here are no error."""
@@ -124,7 +207,9 @@ class FreshItems:
 
     def seen(self) -> Fresh:
         """Return what a view may hold."""
-        return Fresh(self._ids, self._units[: len(self._ids)], self._dead)
+        used = len(self._ids)
+        columns = (self._raw_slots[:used], self._averaged, self._arrivals[:used], self._newer[:used])
+        return Fresh(self._ids, self._units[:used], self._dead, *columns)
 
 
 class Present:
@@ -153,6 +238,18 @@ class Present:
     def renumber(self, revision: int) -> None:
         """Show that the write `revision` has changed no vector."""
         self.view = replace(self.view, revision=revision)
+
+    def augment(self, rows: Rows, of_build: NDArray[np.bool_], origins: NDArray[np.int64], averaged: Sequence[Averaged]) -> None:
+        """Serve augmented `rows` of items that count: of the build's rows `origins` [n] where `of_build` [n], else of these arrivals."""
+        built = np.flatnonzero(of_build)
+        adopted = Rows([rows.ids[place] for place in built], np.empty((0, rows.units.shape[1]), np.float32))
+        if self.view.build is not None:
+            adopted = adopted._replace(units=self.view.build.raw[origins[built]])
+        self._fresh.make_room(len(built) + len(rows.ids))
+        arrivals = origins.copy()
+        arrivals[built] = self._fresh.adopt(adopted)
+        self._fresh.augment(rows, arrivals, averaged)
+        self._publish(self.view.revision, adopted.ids)
 
     def present(self, ids: Sequence[str]) -> list[str]:
         """Return those of `ids` that are in the collection, each once, in their order."""

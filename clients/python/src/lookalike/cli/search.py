@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from lookalike import filters, workflows
 from lookalike._exceptions import InputError
-from lookalike._models import Combine, Expansion
+from lookalike._models import Combine, Expansion, Explanation, Hit
 from lookalike.cli._app import SEARCH, app
 from lookalike.cli._session import Session, command, table
 from lookalike.workflows._rank import MAX_K
@@ -29,6 +30,7 @@ class _Combine(StrEnum):
     "lookalike search holiday.jpg --collection photos",
     "lookalike search shoe.png --collection shoes -k 50 --json",
     "lookalike search shoe.png --collection shoes --label boot --label sandal",
+    "lookalike search shoe.png --collection shoes --explain",
     "lookalike search front.png side.png --collection shoes --combine best",
     "lookalike search --like boots/17.png --collection shoes --group-by-label --min-score 0.5",
     "lookalike search shoe.png --collection shoes --expand 10,3",
@@ -64,6 +66,7 @@ async def search(
         float | None,
         typer.Option("--recall", min=0, max=1, help="Be content with this share of the nearest, as measured; below 1.", show_default=False),
     ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Tell of each hit why it is one; at most 100 hits then.")] = False,
 ) -> None:
     """Show the pictures of a collection that are most like IMAGE, which is embedded with what the collection pins."""
     found = await workflows.search(
@@ -79,13 +82,15 @@ async def search(
         expansion=_expansion(expand) if expand is not None else None,
         group_by_label=group_by_label,
         filter=filters.OneOf("label", label) if label else None,
+        explain=explain,
     )
     shown = table("#rank", "#score", "label", "id", "uri")
     for rank, hit in enumerate(found.hits, start=1):
         shown.add_row(str(rank), f"{hit.score:.3f}", hit.item.label, hit.item.id, hit.item.uri)
     how = "every vector was compared" if found.exact else f"candidates by {found.source.lower()}"
     session.note(f"{found.collection}, {found.model}; {1000 * found.seconds:.1f} ms, {how}")
-    session.answer(found, shown if found.hits else _nothing(label, min_score))
+    why = [f"#{rank} {_why(hit, hit.explanation)}" for rank, hit in enumerate(found.hits, start=1) if hit.explanation]
+    session.answer(found, *([shown, *why] if found.hits else [_nothing(label, min_score)]))
 
 
 def _expansion(given: str) -> Expansion:
@@ -103,3 +108,11 @@ def _nothing(label: list[str] | None, min_score: float | None) -> str:
     if min_score is not None:
         return f"no item has a score of {min_score:g} or more"
     return "no item has such a label" if label else "no other item is there"
+
+
+def _why(hit: Hit, explanation: Explanation) -> str:
+    """Say in a line how raw and served score and rank compare, and what was averaged in."""
+    scores = f"raw {explanation.raw_score:.3f} (rank {explanation.raw_rank:,}) → served {hit.score:.3f} (rank {explanation.rank:,})"
+    state = f"{'newer than the build' if hit.fresh else 'from the build'}, {'augmented' if hit.augmented else 'raw'}"
+    neighbours = ", ".join(f"{each.id} × {each.weight:.2f} (cosine {each.similarity:.3f})" for each in explanation.neighbours)
+    return escape(f"{scores}; {state}" + (f" with {neighbours}" if neighbours else ""))

@@ -53,6 +53,7 @@ async def search(
     expansion: Expansion | None = None,
     group_by_label: bool = False,
     filter: Filter | None = None,
+    explain: bool = False,
 ) -> Found:
     """Return the `k` items (1 to 1,000) of `collection` that are most like `pictures`, embedded with what the collection pins.
 
@@ -89,6 +90,7 @@ async def search(
         expansion=expansion,
         group_by_label=group_by_label,
         filter=filter,
+        explain=explain,
     )
     how = (found.build, found.exact, found.search_k, found.seconds, found.source)
     return Found(found.collection, pinned.space.model_version, found.hits[0], *how)

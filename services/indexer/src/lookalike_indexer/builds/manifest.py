@@ -13,7 +13,12 @@ from lookalike_indexer.records import BuildReport, Record, Space
 MANIFEST_FILE = "manifest.json"
 VECTORS_FILE = "vectors.f32"
 IDS_FILE = "ids.json"
-# 3: one projection for all sources, and what was measured.
+# Only of an augmented build: what its served vectors were made of.
+RAW_FILE = "raw.f32"
+NEIGHBOURS_FILE = "neighbours.u32"
+WEIGHTS_FILE = "weights.f32"
+SIMILARITIES_FILE = "similarities.f32"
+# 2: with a plan. 3: one projection for all sources, and what was measured; an augmented build keeps the raw vectors and the neighbours.
 _FORMAT = 3
 
 
@@ -29,7 +34,7 @@ class FileRecord(Record):
 class Manifest(Record):
     """`metric` is Annoy's, over vectors of `report.reduced_dim` dimensions; `dim` is that of the served vectors.
 
-    Searches follow `report.plan`.
+    Searches follow `report.plan`. `checksum` is of all else here.
     """
 
     format: int
@@ -38,6 +43,10 @@ class Manifest(Record):
     metric: str
     report: BuildReport
     files: dict[str, FileRecord]
+    checksum: str = ""
+
+    def expected_checksum(self) -> str:
+        return hashlib.sha256(self.model_dump_json(exclude={"checksum"}).encode()).hexdigest()
 
 
 def write_manifest(folder: Path, space: Space, report: BuildReport) -> BuildReport:
@@ -45,6 +54,7 @@ def write_manifest(folder: Path, space: Space, report: BuildReport) -> BuildRepo
     files = {path.name: _describe(path) for path in sorted(folder.iterdir())}
     report = report.model_copy(update={"size_bytes": sum(each.size for each in files.values())})
     manifest = Manifest(format=_FORMAT, fingerprint=space.fingerprint, dim=space.dim, metric=METRIC, report=report, files=files)
+    manifest = manifest.model_copy(update={"checksum": manifest.expected_checksum()})
     (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
     return report
 
@@ -61,10 +71,21 @@ def read_manifest(folder: Path, space: Space) -> Manifest:
     found = (manifest.format, manifest.fingerprint, manifest.dim, manifest.metric)
     if found != (_FORMAT, space.fingerprint, space.dim, METRIC):
         raise DamagedBuild(f"{folder} is of another format, space, dimension or metric: {found}; build the collection again")
-    vectors = manifest.files.get(VECTORS_FILE)
-    if vectors is None or vectors.size != manifest.report.item_count * space.dim * 4:
-        raise DamagedBuild(f"{folder / VECTORS_FILE} does not hold {manifest.report.item_count} rows")
+    if manifest.checksum != manifest.expected_checksum():
+        raise DamagedBuild(f"{folder / MANIFEST_FILE} differs from its checksum")
+    for name, width in row_files(manifest.report, space.dim).items():
+        file = manifest.files.get(name)
+        if file is None or file.size != manifest.report.item_count * width * 4:
+            raise DamagedBuild(f"{folder / name} does not hold {manifest.report.item_count} rows of {width} values")
     return manifest
+
+
+def row_files(report: BuildReport, dim: int) -> dict[str, int]:
+    """Return the files of a build that hold a row an item, and how many values of 4 bytes a row has."""
+    if report.dba.k == 0:
+        return {VECTORS_FILE: dim}
+    taken = min(report.dba.k, report.item_count - 1)
+    return {VECTORS_FILE: dim, RAW_FILE: dim, NEIGHBOURS_FILE: taken, WEIGHTS_FILE: taken, SIMILARITIES_FILE: taken}
 
 
 def _describe(path: Path) -> FileRecord:

@@ -10,6 +10,8 @@ from lookalike_runtime.errors import ResourceExhausted
 
 # Of ids.json, an item.
 _ID_BYTES = 64
+# Of a neighbour that is averaged into an item: its row, weight and similarity.
+_NEIGHBOUR_BYTES = 12
 # Of one of Annoy's trees, an item, as measured from 2 to 128 dimensions: 11 to 13.
 _TREE_BYTES = 14
 # Trees of the largest index that is tried.
@@ -21,7 +23,8 @@ _TRIED_DIMS = 512
 def bytes_needed(record: Collection, spec: BuildSpec, items: int, store_bytes: int) -> int:
     """Return how many bytes a build of `items` items takes at most while it is made; a purge writes the store of `store_bytes` anew."""
     vectors = 4 * record.space.dim
-    augmented = vectors if (spec.dba or record.dba).k else 0
+    neighbours = (spec.dba or record.dba).k
+    augmented = vectors + _NEIGHBOUR_BYTES * neighbours if neighbours else 0
     index = 0
     if record.engine != "exact":
         index = _TREE_BYTES * (spec.trees or _TRIED_TREES) + 4 * (spec.reduced_dim or min(_TRIED_DIMS, 4 * record.space.dim))

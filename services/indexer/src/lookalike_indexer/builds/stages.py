@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,14 +13,19 @@ from numpy.typing import NDArray
 
 from lookalike_indexer.builds.choice import choose
 from lookalike_indexer.builds.job import Job
-from lookalike_indexer.builds.manifest import VECTORS_FILE, write_manifest
+from lookalike_indexer.builds.manifest import (
+    NEIGHBOURS_FILE,
+    RAW_FILE,
+    SIMILARITIES_FILE,
+    VECTORS_FILE,
+    WEIGHTS_FILE,
+    write_manifest,
+)
 from lookalike_indexer.builds.snapshot import Snapshot, Tell, map_rows, take_snapshot
 from lookalike_indexer.records import BuildReport, Progress
 from lookalike_indexer.store import Store
-from lookalike_retrieval import augment_blocks
+from lookalike_retrieval import augment_blocks, neighbour_weights
 from lookalike_runtime.data_folder import sync_folder
-
-RAW_FILE = "raw.f32"
 
 
 @dataclass
@@ -48,7 +53,6 @@ def run_build(job: Job, tell: Tell) -> BuildReport:
         served = _augment(job, snapshot, tell)
     choice = choose(job, snapshot, served, watch.stage, tell)
     plan = choice.plan
-    (job.folder / RAW_FILE).unlink(missing_ok=True)
     report = BuildReport(
         engine=job.engine if plan.indexes else "exact",
         reason=choice.reason,
@@ -71,16 +75,32 @@ def run_build(job: Job, tell: Tell) -> BuildReport:
 
 
 def _augment(job: Job, snapshot: Snapshot, tell: Tell) -> NDArray[np.float32]:
-    """Write the vectors that are served; returns them, mapped."""
+    """Write the vectors that are served and, if they are augmented, what was averaged into each; returns the vectors, mapped."""
     path = job.folder / VECTORS_FILE
     if job.dba.k == 0:
         (job.folder / RAW_FILE).rename(path)
     else:
-        with path.open("wb") as file:
-            for block in augment_blocks(snapshot.units, job.dba.k, job.dba.weights):
-                file.write(block.rows.tobytes())
-                tell(Progress(stage="augment", done=block.start + len(block.rows), total=len(snapshot.ids)))
+        _write_augmented(job, snapshot, tell)
     return map_rows(path, len(snapshot.ids), job.space.dim)
+
+
+def _write_augmented(job: Job, snapshot: Snapshot, tell: Tell) -> None:
+    dba = job.dba
+    names = (VECTORS_FILE, NEIGHBOURS_FILE, WEIGHTS_FILE, SIMILARITIES_FILE)
+
+    def progress(done: int, total: int) -> None:
+        tell(Progress(stage="augment", done=done, total=total))
+
+    with ExitStack() as stack:
+        files = [stack.enter_context((job.folder / name).open("wb")) for name in names]
+        blocks = augment_blocks(
+            snapshot.units, dba.k, dba.weights, power=dba.power, rounds=dba.rounds, scratch=job.folder, progress=progress
+        )
+        for block in blocks:
+            weights = neighbour_weights(block.similarities, dba.weights, dba.power)
+            columns = (block.rows, block.neighbours.astype("<u4"), weights.astype("<f4"), block.similarities)
+            for file, values in zip(files, columns, strict=True):
+                file.write(values.tobytes())
 
 
 def _sync(job: Job) -> None:

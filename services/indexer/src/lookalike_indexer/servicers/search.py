@@ -16,6 +16,7 @@ from lookalike_indexer.rank.job import Start
 from lookalike_indexer.rank.process import Part, RankedRows, ReferenceIds
 from lookalike_indexer.rank.rankings import Rankings, Task
 from lookalike_indexer.records import Dba
+from lookalike_indexer.servicers.explanation_messages import add_explanations
 from lookalike_indexer.servicers.search_messages import MAX_K, pictures_of, read_request, response_message
 from lookalike_indexer.servicers.translate import collection_id, collection_name, dba_of, in_range, progress_message
 from lookalike_protos.indexer.v1 import search_pb2, search_pb2_grpc
@@ -50,6 +51,8 @@ def _search(collections: Collections, name: str, message: search_pb2.SearchReque
     collection = collections.get(name)
     answer = collection.search(pictures_of(message, collection), **request._asdict())
     response = response_message(collection, answer, request.columns)
+    if message.explain:
+        add_explanations(response.hits, answer.view, answer.queries.units, answer.found.hits)
     response.seconds = time.perf_counter() - started
     return response
 

@@ -97,7 +97,10 @@ def response_message(collection: OpenCollection, answer: Answer, columns: Column
 def _hits_message(hits: Hits, places: dict[str, int]) -> search_pb2.QueryHits:
     """Return hits in columns; an item that no hit before was gets the next place."""
     return search_pb2.QueryHits(
-        item_indices=[places.setdefault(each, len(places)) for each in hits.ids], scores=hits.scores, fresh=hits.fresh
+        item_indices=[places.setdefault(each, len(places)) for each in hits.ids],
+        scores=hits.scores,
+        fresh=hits.fresh,
+        augmented=hits.augmented,
     )
 
 
