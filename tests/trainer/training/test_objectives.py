@@ -8,13 +8,14 @@ import torch
 
 from lookalike_model.network import RetrievalNetwork
 from lookalike_model.spec import ChannelStatistics, EmbeddingSpec, NetworkSpec
-from lookalike_trainer.training.objectives import BatchHardTriplet, CrossEntropy, NormalisedSoftmax, Objective
-from lookalike_trainer.training.recipe import (
+from lookalike_trainer.training.objectives import CrossEntropy, NormalisedSoftmax, Objective
+from lookalike_trainer.training.objective_recipe import (
     CrossEntropyRecipe,
     NormalisedSoftmaxRecipe,
     ObjectiveRecipe,
     TripletRecipe,
 )
+from lookalike_trainer.training.triplet import Triplet
 
 
 @pytest.fixture
@@ -56,14 +57,14 @@ def test_triplet_takes_the_hardest_of_the_batch(batch: tuple[torch.Tensor, torch
         positives = [distance[b] for b in range(len(unit)) if labels[b] == labels[a] and b != a]
         negatives = [distance[b] for b in range(len(unit)) if labels[b] != labels[a]]
         losses.append(max(0.0, max(positives) - min(negatives) + 0.3))
-    got = float(BatchHardTriplet(TripletRecipe(margin=0.3))(features, labels))
+    got = float(Triplet(TripletRecipe(margin=0.3))(features, labels))
     above = [loss for loss in losses if loss > 0]
     assert got == pytest.approx(np.mean(above), rel=1e-4)
 
 
 def test_a_class_with_one_picture_is_no_anchor() -> None:
     features = torch.eye(3).requires_grad_()
-    loss = BatchHardTriplet(TripletRecipe())(features, torch.tensor([0, 1, 2]))
+    loss = Triplet(TripletRecipe())(features, torch.tensor([0, 1, 2]))
     assert loss.item() == 0
     loss.backward()
 

@@ -6,11 +6,11 @@ import sys
 import pytest
 
 from lookalike_trainer.training.errors import JobError, Reason
-from lookalike_trainer.training.recipe_files import load_recipe, recipe_keys, recipe_names
+from lookalike_trainer.training.recipe_files import load_recipe, recipe_names
+from lookalike_trainer.training.recipe_keys import recipe_keys
 
 
-def test_the_four_recipes_are_shipped_and_valid() -> None:
-    assert recipe_names() == ["cross-entropy", "cross-entropy-and-triplet", "normalised-softmax", "triplet-batch-hard"]
+def test_shipped_recipes_are_valid_and_described() -> None:
     for name in recipe_names():
         assert load_recipe(name).description
 

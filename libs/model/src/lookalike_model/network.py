@@ -146,6 +146,6 @@ def _embedding_layers(inputs: int, spec: EmbeddingSpec) -> nn.Sequential:
     layers.add_module("fc", nn.Linear(inputs, spec.size))
     if spec.batch_norm:
         layers.add_module("norm", nn.BatchNorm1d(spec.size))
-    if spec.activation == "relu":
-        layers.add_module("activation", nn.ReLU(inplace=True))
+    if spec.activation != "none":
+        layers.add_module("activation", nn.ReLU(inplace=True) if spec.activation == "relu" else nn.GELU())
     return layers
