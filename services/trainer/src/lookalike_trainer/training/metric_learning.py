@@ -57,22 +57,28 @@ class MetricLearning(nn.Module):
                 loss: Tensor = self._loss(features, labels, mined)
             except _REFUSALS as error:
                 raise self._refused(self._loss_name, error) from error
+        self._cut_from_this_batch()
         return loss
 
     def get_extra_state(self) -> dict[str, Tensor]:
         """Tensors that the library keeps as plain attributes, by their dotted names."""
-        return {
-            f"{path}.{name}": value
-            for path, module in self.named_modules()
-            for name, value in vars(module).items()
-            if torch.is_tensor(value)
-        }
+        return {f"{path}.{name}": getattr(self.get_submodule(path), name).detach() for path, name in self._plain_tensors()}
 
     def set_extra_state(self, state: dict[str, Tensor]) -> None:
         """Take over what `get_extra_state` gave."""
         for key, value in state.items():
             path, _, name = key.rpartition(".")
             setattr(self.get_submodule(path), name, value)
+
+    def _plain_tensors(self) -> list[tuple[str, str]]:
+        """Path of the module and name of the attribute."""
+        return [(path, name) for path, module in self.named_modules() for name, value in vars(module).items() if torch.is_tensor(value)]
+
+    def _cut_from_this_batch(self) -> None:
+        """What the library carries to the next batch must not carry this one's graph along, which is freed by then."""
+        for path, name in self._plain_tensors():
+            module = self.get_submodule(path)
+            setattr(module, name, getattr(module, name).detach())
 
     def _made(self, module: Any, name: str, parameters: Parameters, **filled: Any) -> nn.Module:
         given = {key: list(value) if isinstance(value, tuple) else value for key, value in parameters.items()}
