@@ -11,8 +11,8 @@ from lookalike.cli import main
 from lookalike.cli._app import app
 
 COMMANDS = {
-    ("up",), ("down",), ("status",), ("dataset", "push"), ("train",), ("models", "import"), ("models", "list"), ("models", "show"),
-    ("models", "delete"), ("jobs", "list"), ("jobs", "watch"), ("jobs", "cancel"), ("collections", "list"), ("collections", "show"),
+    ("up",), ("down",), ("status",), ("dataset", "push"), ("train",), ("recipes", "list"), ("recipes", "show"),
+    ("models", "import"), ("models", "list"), ("models", "show"), ("models", "delete"), ("jobs", "list"), ("jobs", "watch"), ("jobs", "cancel"), ("collections", "list"), ("collections", "show"),
     ("collections", "delete"), ("index",), ("search",), ("submit",), ("evaluate",),
 }  # fmt: skip
 
@@ -52,6 +52,7 @@ def test_every_command_has_help_with_examples_and_shared_options(words: tuple[st
         ("models", "show", "Not A Name"),
         ("collections", "delete", "../x"),
         ("train", "d", "--model", "m", "--set", "novalue"),
+        ("recipes", "show", "Not A Name"),
     ],
 )
 def test_wrong_usage_is_status_2_a_sentence_and_with_json_one_document(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
