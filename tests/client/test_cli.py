@@ -11,9 +11,9 @@ from lookalike.cli import main
 from lookalike.cli._app import app
 
 COMMANDS = {
-    ("up",), ("down",), ("status",), ("dataset", "push"), ("train",), ("recipes", "list"), ("recipes", "show"),
-    ("models", "import"), ("models", "list"), ("models", "show"), ("models", "delete"), ("jobs", "list"), ("jobs", "watch"), ("jobs", "cancel"), ("collections", "list"), ("collections", "show"),
-    ("collections", "delete"), ("index",), ("search",), ("submit",), ("evaluate",),
+    ("up",), ("down",), ("status",), ("dataset", "push"), ("train",), ("recipes", "list"), ("recipes", "show"), ("models", "import"),
+    ("models", "list"), ("models", "show"), ("models", "delete"), ("jobs", "list"), ("jobs", "watch"), ("jobs", "cancel"),
+    ("collections", "list"), ("collections", "show"), ("collections", "delete"), ("index",), ("search",), ("submit",), ("evaluate",),
 }  # fmt: skip
 
 

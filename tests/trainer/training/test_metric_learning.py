@@ -44,7 +44,7 @@ WITH_MINER = [
     'loss = "TripletMarginLoss"\nminer = "DistanceWeightedMiner"',
     'loss = "TripletMarginLoss"\nminer = "BatchEasyHardMiner"\nminer_params = {pos_strategy = "hard", neg_strategy = "semihard"}',
     'loss = "TripletMarginLoss"\nminer = "AngularMiner"',
-    'loss = "ContrastiveLoss"\nminer = "PairMarginMiner"\ndistance = "CosineSimilarity"\nloss_params = {pos_margin = 0.9, neg_margin = 0.2}',
+    'loss = "ContrastiveLoss"\nminer = "PairMarginMiner"\ndistance = "CosineSimilarity"\nloss_params = {pos_margin = 0.9}',
 ]
 
 
