@@ -73,7 +73,8 @@ def trainer_of(part: str) -> Trainer:
 def coloured(labels: np.ndarray) -> np.ndarray:
     random = np.random.default_rng(0)
     colours = random.integers(40, 215, (CLASSES, 1, 1, 3))[labels]
-    return (colours + random.integers(-40, 40, (len(labels), SIZE, SIZE, 3))).astype(np.uint8)
+    pixels: np.ndarray = (colours + random.integers(-40, 40, (len(labels), SIZE, SIZE, 3))).astype(np.uint8)
+    return pixels
 
 
 def begun(trainer: Trainer) -> TrainingState:
@@ -92,7 +93,8 @@ def separation(network: RetrievalNetwork) -> float:
     labels = np.repeat(np.arange(CLASSES), EACH)
     with torch.no_grad():
         features = network.eval()(network.to_input(torch.from_numpy(coloured(labels))))["pool"]
-    distances = torch.cdist(*[torch.nn.functional.normalize(features, dim=1)] * 2).numpy()
+    unit = torch.nn.functional.normalize(features, dim=1)
+    distances = torch.cdist(unit, unit).numpy()
     same = labels[:, None] == labels
     return float((distances[~same].mean() - distances[same].mean()) / distances.mean())
 
@@ -144,13 +146,13 @@ def test_what_a_loss_keeps_and_draws_goes_on_from_its_state(loss: str, miner: st
         return torch.randn(16, 8, generator=torch.Generator().manual_seed(number)), torch.arange(4).repeat(4)
 
     whole, broken = part(), part()
-    expected = [float(whole(*batch(number))) for number in range(6)]
-    assert [float(broken(*batch(number))) for number in range(3)] == expected[:3]
+    expected = [whole(*batch(number)).item() for number in range(6)]
+    assert [broken(*batch(number)).item() for number in range(3)] == expected[:3]
     torch.save(broken.state_dict(), tmp_path / "state")
     resumed = part()
     resumed.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
     torch.manual_seed(99)
-    assert [float(resumed(*batch(number))) for number in range(3, 6)] == expected[3:]
+    assert [resumed(*batch(number)).item() for number in range(3, 6)] == expected[3:]
 
 
 def test_a_part_leaves_the_streams_of_others_alone() -> None:

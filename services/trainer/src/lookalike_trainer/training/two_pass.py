@@ -92,7 +92,7 @@ def _without_gradients(network: RetrievalNetwork, pictures: Pictures, tap: str, 
     """Float [n, width] at a tap; as in serving: batch norm's statistics are neither changed nor a batch's, nothing is dropped."""
     parts = []
     with torch.no_grad(), _in_evaluation(network):
-        for rows in torch.split(torch.arange(len(pictures), device=pictures.pixels.device), chunk):  # type: ignore[no-untyped-call]
+        for rows in torch.split(torch.arange(len(pictures), device=pictures.pixels.device), chunk):
             images = pictures.some(rows).images()
             parts.append({**network(network.normalise(images))}[tap])
     return torch.cat(parts)
