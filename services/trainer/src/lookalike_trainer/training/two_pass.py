@@ -42,12 +42,10 @@ class TwoPassTriplet(nn.Module):
         """
         count = self.get_buffer("batches").add_(1)
         random = np.random.Generator(np.random.Philox(key=stream_key("two-pass", self._seed, int(count))))
-        classes = max(len(labels.unique()), 1)
-        features = _without_gradients(network, pictures, self._tap, classes)
+        features = _without_gradients(network, pictures, self._tap, len(set(labels.tolist())))
         triplets = choose_triplets(features, labels, random)
-        return (
-            torch.from_numpy(triplets.reshape(-1)).to(labels.device) if triplets.size else torch.arange(len(labels), device=labels.device)
-        )
+        rows = torch.from_numpy(triplets.reshape(-1)) if triplets.size else torch.arange(len(labels))
+        return rows.to(labels.device)
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         """Float [3 · anchors, width] and int64 [3 · anchors], in the order of `choose` → a scalar; 0 without a triplet."""
