@@ -11,10 +11,11 @@ from lookalike.cli import main
 from lookalike.cli._app import app
 
 COMMANDS = {
-    ("up",), ("down",), ("status",), ("dataset", "push"), ("train",), ("models", "import"), ("models", "list"), ("models", "show"),
-    ("models", "delete"), ("jobs", "list"), ("jobs", "watch"), ("jobs", "cancel"), ("collections", "list"), ("collections", "show"),
-    ("collections", "delete"), ("collections", "purge"), ("items", "list"), ("items", "count"), ("items", "values"), ("items", "update"),
-    ("items", "delete"), ("index",), ("search",), ("submit",), ("evaluate",),
+    ("up",), ("down",), ("status",), ("dataset", "push"), ("train",), ("recipes", "list"), ("recipes", "show"), ("models", "import"),
+    ("models", "list"), ("models", "show"), ("models", "delete"), ("jobs", "list"), ("jobs", "watch"), ("jobs", "cancel"),
+    ("collections", "list"), ("collections", "show"), ("collections", "delete"), ("collections", "purge"), ("collections", "export"),
+    ("collections", "import"), ("items", "list"), ("items", "count"), ("items", "values"), ("items", "update"), ("items", "delete"),
+    ("index",), ("search",), ("submit",), ("evaluate",),
 }  # fmt: skip
 
 
@@ -68,6 +69,7 @@ def test_every_command_has_help_with_examples_and_shared_options(words: tuple[st
         ("items", "update", "c", "a", "--set", "novalue"),
         ("items", "list", "c", "--limit", "0"),
         ("train", "d", "--model", "m", "--set", "novalue"),
+        ("recipes", "show", "Not A Name"),
     ],
 )
 def test_wrong_usage_is_status_2_a_sentence_and_with_json_one_document(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,9 +91,10 @@ def test_decoder_tap_normalisation_mean_deviation_and_activation_change_it(tiny_
     ):
         network.statistics = statistics
         seen.add(fingerprint(network))
-    relu = tiny_network(EmbeddingSpec(size=8, activation="relu"))
-    seen.add(fingerprint(relu, Profile(tap="embedding")))
-    assert len(seen) == 7
+    for activation in ("relu", "gelu"):
+        head = EmbeddingSpec.model_validate({"size": 8, "activation": activation})
+        seen.add(fingerprint(tiny_network(head), Profile(tap="embedding")))
+    assert len(seen) == 8
 
 
 def test_memory_format_and_reading_back_do_not_change_it(bundle: Bundle) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,3 +139,54 @@ def test_weights_that_do_not_fit_make_no_model(run: Run, tiny_weights: Path) -> 
     assert done.status == 1
     assert "made no model" in done.err
     assert run("models", "show", "unfit").status == 1
+
+
+def test_recipes_are_listed_and_shown_and_a_file_of_ones_own_is_taken(run: Run, dataset: str, client: Client, tmp_path: Path) -> None:
+    listed = run("recipes", "list", "--json").document["recipes"]
+    assert {"recipes/triplet-two-pass", "recipes/joint-serial"} <= {each["name"] for each in listed}
+    assert "triplet-two-pass" in run("recipes", "list").out
+    shown = tomllib.loads(run("recipes", "show", "triplet-two-pass").out)
+    assert shown["objective"]["triplet"]["mining"] == "two_pass"
+    assert tomllib.loads(run("recipes", "show", "joint-branches", "--file").out)["extends"] == "joint-serial"
+    assert run("recipes", "show", "triplet-to-pass").status == 1
+
+    mine = tmp_path / "mine.toml"
+    mine.write_text('extends = "cross-entropy"\n[objective.triplet]\nmargin = "soft"\n')
+    done = run("train", dataset, "--model", "mine", "--recipe-file", mine, *TINY, "--json")
+    assert done.status == 0, done.err
+    spec = client.trainer.get_job(done.document["job"]).train
+    assert spec is not None
+    assert spec.recipe_toml == mine.read_text()
+
+
+def test_one_recipe_goes_on_from_what_another_made(run: Run, dataset: str, client: Client) -> None:
+    words = ("--recipe", "cross-entropy", "--then", "triplet-two-pass", "--set", "network.embedding.size=8")
+    done = run("train", dataset, "--model", "chained", *words, *TINY, "--json")
+    assert done.status == 0, done.err
+    assert done.document["name"] == "models/chained/versions/2"
+    jobs = [client.trainer.get_job(version.job) for version in client.trainer.list_model_versions("models/chained")]
+    assert [(job.train.recipe, job.train.init.model_version) for job in jobs if job.train and job.train.init] == [
+        ("triplet-two-pass", "models/chained/versions/1"),
+        ("cross-entropy", None),
+    ]
+
+
+def test_a_wrong_recipe_file_is_a_sentence(run: Run, dataset: str, client: Client, tmp_path: Path) -> None:
+    before = len(client.trainer.list_jobs())
+    mine = tmp_path / "mine.toml"
+    for content, words, message in (
+        (None, (), "cannot be read"),
+        (b"\xff\xfe\x00", (), "UTF-8"),
+        (b"", (), "must have 1 to"),
+        (b"#" * 70_000, (), "must have 1 to"),
+        (b"[loop]\nepochs = 3", ("--recipe", "cross-entropy"), "give one"),
+        (b'extends = "cross-entropy"\n[loop]\nepoch = 3', (), "nearest is `loop.epochs`"),
+        (b'extends = "cross-entropy"', ("--then", "no-such"), "no-such"),
+    ):
+        if content is not None:
+            mine.write_bytes(content)
+        done = run("train", dataset, "--model", "refused", "--recipe-file", mine, *words)
+        assert done.status in (1, 2)
+        assert message in done.err
+        assert "Traceback" not in done.err
+    assert len(client.trainer.list_jobs()) == before

@@ -79,7 +79,8 @@ def test_what_was_acknowledged_is_there_after_a_kill(start: Start) -> None:
 
 def test_a_server_without_models_is_healthy(trainer: Trainer) -> None:
     health = health_pb2_grpc.HealthStub(trainer.channel)
-    for service in ("", "lookalike.trainer.v1.DatasetService", "lookalike.trainer.v1.JobService", "lookalike.trainer.v1.ModelService"):
+    parts = ("DatasetService", "JobService", "ModelService", "RecipeService")
+    for service in ("", *(f"lookalike.trainer.v1.{part}" for part in parts)):
         assert health.Check(health_pb2.HealthCheckRequest(service=service)).status == health_pb2.HealthCheckResponse.SERVING
 
 

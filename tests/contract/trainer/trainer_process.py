@@ -24,6 +24,7 @@ from lookalike_protos.trainer.v1 import datasets_pb2, jobs_pb2
 from lookalike_protos.trainer.v1.datasets_pb2_grpc import DatasetServiceStub
 from lookalike_protos.trainer.v1.jobs_pb2_grpc import JobServiceStub
 from lookalike_protos.trainer.v1.models_pb2_grpc import ModelServiceStub
+from lookalike_protos.trainer.v1.recipes_pb2_grpc import RecipeServiceStub
 from lookalike_protos.types.v1 import operations_pb2 as operations
 
 REAL = (sys.executable, "-m", "lookalike_trainer")
@@ -46,6 +47,7 @@ class Trainer:
         self.datasets = DatasetServiceStub(self.channel)
         self.jobs = JobServiceStub(self.channel)
         self.models = ModelServiceStub(self.channel)
+        self.recipes = RecipeServiceStub(self.channel)
         return self
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:

@@ -127,6 +127,70 @@ def test_training_goes_on_from_an_earlier_bundle(work: Work, job_folder: JobFold
     assert "heldout_map_embedding" in read(second / "result.json")["metrics"]
 
 
+def test_what_does_not_fit_of_an_earlier_bundle_is_listed(work: Work, job_folder: JobFolder, read: Read) -> None:
+    first = job_folder(recipe="joint-serial", overrides={"network.embedding.size": "8", "loop.epochs": "1"})
+    assert work(first) == 0
+    start = {"kind": "bundle", "path": str(first / "bundle")}
+    changed = {"network.embedding.size": "6", "network.embedding.batch_norm": "true", "network.pool": "gem", "split.held_out": "0.5"}
+    second = job_folder({**changed, "loop.epochs": "1"}, recipe="joint-serial", init=start)
+    assert work(second) == 0
+    notes = " ".join(read(second / "result.json")["notes"])
+    assert "embedding.fc.weight (6, 256) instead of (8, 256)" in notes
+    assert "embedding.norm.weight" in notes
+    assert "gem.order" in notes
+    assert "the class FC of 9 outputs is replaced by one of 6" in notes
+    third = job_folder({"network.pool": "avg"}, recipe="triplet-batch-hard", init={"kind": "bundle", "path": str(second / "bundle")})
+    assert work(third) == 0
+    notes = " ".join(read(third / "result.json")["notes"])
+    assert "not taken over: gem.order" in notes
+    assert "class FC" not in notes
+
+
+def test_a_classifier_of_a_weights_file_is_replaced_and_it_says_so(work: Work, job_folder: JobFolder, read: Read, tmp_path: Path) -> None:
+    torch.save(timm.create_model("test_efficientnet", num_classes=7).state_dict(), tmp_path / "w.pth")
+    start = {"kind": "weights", "name": "test_efficientnet", "path": str(tmp_path / "w.pth")}
+    folder = job_folder({"loop.epochs": "1"}, recipe="cross-entropy", init=start)
+    assert work(folder) == 0
+    notes = " ".join(read(folder / "result.json")["notes"])
+    assert "the classifier (classifier.weight, classifier.bias) was left out" in notes
+    assert "the class FC of 7 outputs is replaced by one of 9" in notes
+
+
+@pytest.mark.parametrize(
+    ("start", "overrides"),
+    [
+        ("test_vit", {"pixels.size": "48"}),
+        ("test_resnet", {"network.pool": "gem"}),
+        ("test_convnext", {"network.pool": "max", "network.embedding.size": "8", "network.embedding.activation": "gelu"}),
+    ],
+)
+def test_other_networks_train_and_go_on_from_their_bundles(
+    work: Work, job_folder: JobFolder, read: Read, start: str, overrides: dict[str, str]
+) -> None:
+    first = job_folder({**overrides, "loop.epochs": "1"}, recipe="cross-entropy", init={"kind": "random", "name": start})
+    assert work(first) == 0
+    init = {"kind": "bundle", "path": str(first / "bundle")}
+    second = job_folder({"pixels.size": "32", "loop.epochs": "1"}, recipe="triplet-batch-hard", init=init)
+    assert work(second) == 0
+    assert "all that lies behind the backbone was kept" in " ".join(read(second / "result.json")["notes"])
+    assert read_bundle(second / "bundle").network.spec.pool == read_bundle(first / "bundle").network.spec.pool
+
+
+def test_a_recipe_of_ones_own_is_stored_whole_in_the_bundle(work: Work, job_folder: JobFolder) -> None:
+    text = 'extends = "cross-entropy"\n[objective.metric_learning.mine]\nloss = "ArcFaceLoss"\nloss_params = {margin = 20.0}'
+    folders = [job_folder({"loop.epochs": "1"}, recipe_toml=text) for _ in range(2)]
+    assert [work(folder) for folder in folders] == [0, 0]
+    bundles = [read_bundle(folder / "bundle") for folder in folders]
+    stored = bundles[0].description.recipe
+    assert stored["name"] == "cross-entropy+file"
+    assert stored["recipe"]["objective"]["metric_learning"]["mine"]["loss_params"] == {"margin": 20.0}
+    assert stored["recipe"]["loop"]["epochs"] == 1
+    assert {"seed", "start", "network", "pixels", "classes_per_batch", "pictures_per_class", "epochs", "device", "threads"} <= stored.keys()
+    assert bundles[0].profiles["plain"].fingerprint == bundles[1].profiles["plain"].fingerprint
+    first, second = ((folder / "bundle" / "model.safetensors").read_bytes() for folder in folders)
+    assert first == second
+
+
 def test_training_starts_from_a_weights_file_by_order_and_says_so(work: Work, job_folder: JobFolder, read: Read, tmp_path: Path) -> None:
     state = timm.create_model("test_efficientnet", num_classes=7).state_dict()
     torch.save({f"layer{i}": tensor for i, tensor in enumerate(state.values())}, tmp_path / "w.pth")
@@ -196,6 +260,15 @@ def test_one_class_is_too_few(work: Work, job_folder: JobFolder, empty_dataset: 
     ("parts", "reason"),
     [
         ({"recipe": "no-such"}, "UNKNOWN_RECIPE"),
+        ({"recipe_toml": "extends = 'no-such'"}, "UNKNOWN_RECIPE"),
+        (
+            {"recipe_toml": "extends = 'cross-entropy'\n[objective.metric_learning.it]\nloss = 'PNPLoss'\nloss_params = {variant = 'Z'}"},
+            "INVALID_RECIPE",
+        ),
+        (
+            {"recipe_toml": "extends = 'cross-entropy'\n[objective.metric_learning.it]\ntap = 'embedding'\nloss = 'ArcFaceLoss'"},
+            "INVALID_RECIPE",
+        ),
         ({"overrides": {"loop.speed": "1"}}, "INVALID_RECIPE"),
         ({"overrides": {"network.architecture": "test_vit"}}, "INVALID_RECIPE"),
         ({"init": {"kind": "random", "name": "test_eficientnet"}}, "INVALID_NETWORK"),

@@ -1,6 +1,7 @@
 """The parts of the objective, against plain loops."""
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -8,13 +9,14 @@ import torch
 
 from lookalike_model.network import RetrievalNetwork
 from lookalike_model.spec import ChannelStatistics, EmbeddingSpec, NetworkSpec
-from lookalike_trainer.training.objectives import BatchHardTriplet, CrossEntropy, NormalisedSoftmax, Objective
-from lookalike_trainer.training.recipe import (
+from lookalike_trainer.training.objective_recipe import (
     CrossEntropyRecipe,
     NormalisedSoftmaxRecipe,
     ObjectiveRecipe,
     TripletRecipe,
 )
+from lookalike_trainer.training.objectives import CrossEntropy, NormalisedSoftmax, Objective
+from lookalike_trainer.training.triplet import Triplet
 
 
 @pytest.fixture
@@ -56,14 +58,53 @@ def test_triplet_takes_the_hardest_of_the_batch(batch: tuple[torch.Tensor, torch
         positives = [distance[b] for b in range(len(unit)) if labels[b] == labels[a] and b != a]
         negatives = [distance[b] for b in range(len(unit)) if labels[b] != labels[a]]
         losses.append(max(0.0, max(positives) - min(negatives) + 0.3))
-    got = float(BatchHardTriplet(TripletRecipe(margin=0.3))(features, labels))
+    got = float(Triplet(TripletRecipe(margin=0.3))(features, labels))
     above = [loss for loss in losses if loss > 0]
     assert got == pytest.approx(np.mean(above), rel=1e-4)
 
 
+def distances_of(features: torch.Tensor) -> np.ndarray:
+    unit = (features / features.norm(dim=1, keepdim=True)).numpy().astype(np.float64)
+    return np.array([[np.linalg.norm(a - b) for b in unit] for a in unit])
+
+
+def test_a_soft_margin_is_the_softplus_of_the_difference(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+    features, labels = batch
+    losses = []
+    for a, row in enumerate(distances_of(features)):
+        farthest = max(d for b, d in enumerate(row) if labels[b] == labels[a] and b != a)
+        nearest = min(d for b, d in enumerate(row) if labels[b] != labels[a])
+        losses.append(math.log1p(math.exp(farthest - nearest)))
+    assert float(Triplet(TripletRecipe(margin="soft"))(features, labels)) == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_semi_hard_takes_negatives_between_the_positive_and_the_margin(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+    features, labels = batch
+    distance = distances_of(features)
+    losses = [
+        distance[a, p] - distance[a, n] + 0.3
+        for a in range(len(labels))
+        for p in range(len(labels))
+        for n in range(len(labels))
+        if labels[p] == labels[a] != labels[n] and p != a and 0 < distance[a, n] - distance[a, p] < 0.3
+    ]
+    assert losses
+    assert float(Triplet(TripletRecipe(margin=0.3, mining="semi_hard"))(features, labels)) == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+@pytest.mark.parametrize(("tap", "leads_through"), [("embedding", True), ("pool", False)])
+def test_the_class_fc_stands_in_series_or_on_a_branch_of_its_own(tap: Literal["pool", "embedding"], leads_through: bool) -> None:
+    statistics = ChannelStatistics(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    network = RetrievalNetwork(NetworkSpec(architecture="test_efficientnet", embedding=EmbeddingSpec(size=6)), statistics)
+    objective = Objective(ObjectiveRecipe(cross_entropy=CrossEntropyRecipe(tap=tap)), network, 3)
+    assert objective.parts["cross_entropy"].fc.in_features == (6 if leads_through else network.pool_size)  # type: ignore[union-attr]
+    objective(network(torch.randn(3, 3, 32, 32)), torch.tensor([0, 1, 2])).backward()
+    assert all((weight.grad is not None) is leads_through for weight in network.embedding.parameters())  # type: ignore[union-attr]
+
+
 def test_a_class_with_one_picture_is_no_anchor() -> None:
     features = torch.eye(3).requires_grad_()
-    loss = BatchHardTriplet(TripletRecipe())(features, torch.tensor([0, 1, 2]))
+    loss = Triplet(TripletRecipe())(features, torch.tensor([0, 1, 2]))
     assert loss.item() == 0
     loss.backward()
 

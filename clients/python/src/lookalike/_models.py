@@ -217,6 +217,19 @@ class TrainSpec:
     overrides: Mapping[str, str] = field(default_factory=dict)
     init: Init | None = None
     seed: int = 0
+    recipe_toml: str = ""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`toml` and `complete_toml` are empty in lists."""
+
+    name: str
+    description: str
+    default: bool
+    extends: str
+    toml: str
+    complete_toml: str
 
 
 @dataclass(frozen=True)

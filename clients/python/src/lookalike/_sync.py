@@ -109,7 +109,7 @@ def _iterating(method: Callable[Concatenate[A, P], AsyncIterator[T]]) -> Callabl
 
 
 class Trainer(_Blocking[AsyncTrainer]):
-    """Datasets, jobs and models."""
+    """Datasets, recipes, jobs and models."""
 
     find_missing_blobs = _waiting(AsyncTrainer.find_missing_blobs)
     upload_files = _waiting(AsyncTrainer.upload_files)
@@ -118,6 +118,8 @@ class Trainer(_Blocking[AsyncTrainer]):
     get_revision = _waiting(AsyncTrainer.get_revision)
     list_datasets = _waiting(AsyncTrainer.list_datasets)
     delete_dataset = _waiting(AsyncTrainer.delete_dataset)
+    list_recipes = _waiting(AsyncTrainer.list_recipes)
+    get_recipe = _waiting(AsyncTrainer.get_recipe)
     create_job = _waiting(AsyncTrainer.create_job)
     get_job = _waiting(AsyncTrainer.get_job)
     list_jobs = _waiting(AsyncTrainer.list_jobs)
@@ -191,7 +193,7 @@ class Client:
 
     @cached_property
     def trainer(self) -> Trainer:
-        """Datasets, jobs and models."""
+        """Datasets, recipes, jobs and models."""
         return self._loop.run(self._wrapped(Trainer, "trainer"))
 
     @cached_property

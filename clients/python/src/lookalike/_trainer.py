@@ -1,4 +1,4 @@
-"""The trainer: datasets, jobs and models."""
+"""The trainer: datasets, recipes, jobs and models."""
 
 from __future__ import annotations
 
@@ -11,12 +11,21 @@ from pathlib import Path
 from lookalike._channel import Channel
 from lookalike._config import Timeouts
 from lookalike._exceptions import Unavailable, WorkFailed
-from lookalike._models import Dataset, DatasetRevision, Event, ImportSpec, Job, ManifestEntry, Model, ModelVersion, State, TrainSpec
+from lookalike._models import Dataset, DatasetRevision, Event, ImportSpec, Job, ManifestEntry, Model, ModelVersion, Recipe, State, TrainSpec
 from lookalike._pages import pages
 from lookalike._status import BROKEN_WHILE_SENDING
 from lookalike._watch import watch
 from lookalike._wire import read, write
-from lookalike_protos.trainer.v1 import datasets_pb2, datasets_pb2_grpc, jobs_pb2, jobs_pb2_grpc, models_pb2, models_pb2_grpc
+from lookalike_protos.trainer.v1 import (
+    datasets_pb2,
+    datasets_pb2_grpc,
+    jobs_pb2,
+    jobs_pb2_grpc,
+    models_pb2,
+    models_pb2_grpc,
+    recipes_pb2,
+    recipes_pb2_grpc,
+)
 
 _CHUNK_BYTES = 2 * 1024 * 1024
 _ENTRIES_AT_ONCE = 10_000
@@ -31,6 +40,7 @@ class AsyncTrainer:
         self._timeouts = timeouts
         self._datasets = datasets_pb2_grpc.DatasetServiceStub(channel.grpc)
         self._jobs = jobs_pb2_grpc.JobServiceStub(channel.grpc)
+        self._recipes = recipes_pb2_grpc.RecipeServiceStub(channel.grpc)
         self._models = models_pb2_grpc.ModelServiceStub(channel.grpc)
 
     async def find_missing_blobs(self, digests: Iterable[str]) -> frozenset[str]:
@@ -93,6 +103,16 @@ class AsyncTrainer:
         """Delete `datasets/D` with all its revisions."""
         request = datasets_pb2.DeleteDatasetRequest(name=name)
         await self._channel.unary(self._datasets.DeleteDataset, request, self._timeouts.call)
+
+    async def list_recipes(self) -> list[Recipe]:
+        """Return the recipes that come with the trainer, by name and without their texts."""
+        call = partial(self._channel.unary, self._recipes.ListRecipes, seconds=self._timeouts.call)
+        return [read(Recipe, each) async for page in pages(call, recipes_pb2.ListRecipesRequest()) for each in page.recipes]
+
+    async def get_recipe(self, name: str) -> Recipe:
+        """Look at `recipes/R`."""
+        request = recipes_pb2.GetRecipeRequest(name=name)
+        return read(Recipe, await self._channel.unary(self._recipes.GetRecipe, request, self._timeouts.call))
 
     async def create_job(self, spec: TrainSpec | ImportSpec, request_id: str | None = None) -> Job:
         """Queue a job. With a `request_id` of your own the call may be repeated: it answers the job that is there."""

@@ -18,14 +18,15 @@ class NetworkError(ValueError):
 class GeneralisedMean(nn.Module):
     """GeM pooling: the mean of order p over each channel, p learnt (Radenović et al. 2018, arXiv:1711.02512)."""
 
-    def __init__(self, order: float = 3.0, floor: float = 1e-6) -> None:
+    def __init__(self, axes: tuple[int, int] = (2, 3), order: float = 3.0, floor: float = 1e-6) -> None:
         super().__init__()
         self.order = nn.Parameter(torch.tensor(order))
+        self.axes = axes
         self.floor = floor
 
     def forward(self, features: Tensor) -> Tensor:
-        """[n, c, h, w] float → [n, c] float."""
-        return features.clamp(min=self.floor).pow(self.order).mean(dim=(2, 3)).pow(1.0 / self.order)
+        """Float [n, c, h, w], or [n, h, w, c] if `axes` are 1 and 2 → [n, c] float."""
+        return features.clamp(min=self.floor).pow(self.order).mean(dim=self.axes).pow(1.0 / self.order)
 
 
 class RetrievalNetwork(nn.Module):
@@ -44,7 +45,7 @@ class RetrievalNetwork(nn.Module):
         self.spec = spec
         self.statistics = statistics
         self.backbone = build_backbone(spec)
-        self.gem = GeneralisedMean() if spec.pool == "gem" else None
+        self.gem = GeneralisedMean(_axes_of_the_map(spec)) if spec.pool == "gem" else None
         self.pool_size = pooled_size(self.backbone)
         self.embedding = None if spec.embedding is None else _embedding_layers(self.pool_size, spec.embedding)
         mean = torch.tensor(statistics.mean).view(3, 1, 1)
@@ -96,10 +97,28 @@ def build_backbone(spec: NetworkSpec) -> nn.Module:
         backbone: nn.Module = timm.create_model(spec.architecture, pretrained=False, **arguments)
     except (TypeError, ValueError, AssertionError, RuntimeError, NotImplementedError) as error:
         raise NetworkError(f"timm cannot build {spec.architecture} with pool `{spec.pool}`: {error}") from error
-    has_tokens = hasattr(backbone, "cls_token") or hasattr(backbone, "patch_embed")
-    if (spec.pool == "token" and not _has_class_token(backbone)) or (spec.pool == "gem" and has_tokens):
+    if spec.pool == "token" and not _has_class_token(backbone):
         raise NetworkError(f"{spec.architecture} cannot be pooled with `{spec.pool}`; take `avg` or `max`")
     return backbone
+
+
+def _axes_of_the_map(spec: NetworkSpec) -> tuple[int, int]:
+    """Height and width in what the backbone gives unpooled: some networks have their channels last.
+
+    Raises:
+        NetworkError: it gives no map.
+    """
+    # Shapes alone, on no device; random weights must come out as if this had not been asked.
+    with torch.random.fork_rng([]), torch.device("meta"), torch.no_grad():
+        backbone: Any = build_backbone(spec).eval()
+        side = spec.image_size or backbone.pretrained_cfg["input_size"][1]
+        shape = tuple(backbone(torch.empty(1, 3, side, side)).shape)
+    width = pooled_size(backbone)
+    if len(shape) == 4 and shape[1] == width:
+        return 2, 3
+    if len(shape) == 4 and shape[3] == width:
+        return 1, 2
+    raise NetworkError(f"{spec.architecture} cannot be pooled with `gem`: it gives {len(shape) - 1} axes, no map; take `avg` or `token`")
 
 
 def check_architecture(architecture: str) -> None:
@@ -146,6 +165,6 @@ def _embedding_layers(inputs: int, spec: EmbeddingSpec) -> nn.Sequential:
     layers.add_module("fc", nn.Linear(inputs, spec.size))
     if spec.batch_norm:
         layers.add_module("norm", nn.BatchNorm1d(spec.size))
-    if spec.activation == "relu":
-        layers.add_module("activation", nn.ReLU(inplace=True))
+    if spec.activation != "none":
+        layers.add_module("activation", nn.ReLU(inplace=True) if spec.activation == "relu" else nn.GELU())
     return layers

@@ -8,7 +8,7 @@ from pydantic import Field
 from lookalike_model.records import Record
 
 Pool = Literal["avg", "max", "gem", "token"]
-Activation = Literal["none", "relu"]
+Activation = Literal["none", "relu", "gelu"]
 
 
 class EmbeddingSpec(Record):

@@ -31,12 +31,14 @@ class LoadReport:
         loaded: number of tensors that went into the network.
         ignored: names in the file that belong to a classifier.
         message: the same in one sentence, for the user.
+        classes: outputs of that classifier; None if there is none.
     """
 
     by: Literal["name", "order"]
     loaded: int
     ignored: tuple[str, ...]
     message: str
+    classes: int | None = None
 
 
 def load_weights(network: nn.Module, path: Path) -> LoadReport:
@@ -53,8 +55,8 @@ def load_weights(network: nn.Module, path: Path) -> LoadReport:
         WeightsError: the file cannot be read, holds code, or does not fit; nothing was loaded then.
     """
     backbone = network.backbone if isinstance(network, RetrievalNetwork) else network
-    tensors = read_tensors(path)
-    tensors, ignored = _without_classifier(tensors, backbone)
+    every = read_tensors(path)
+    tensors, ignored = _without_classifier(every, backbone)
     if not _is_safetensors(path) and not tensors.keys() & backbone.state_dict().keys():
         return _load_by_order(backbone, tensors, ignored, path)
     if _misfits(backbone, tensors):
@@ -63,7 +65,7 @@ def load_weights(network: nn.Module, path: Path) -> LoadReport:
         raise WeightsError(f"{path.name} does not fit {_name(backbone)}: {misfits}")
     backbone.load_state_dict(tensors, strict=False)  # a missing counter is all that can be left
     message = f"{len(tensors)} tensors of {path.name} were loaded by name" + _ignoring(ignored)
-    return LoadReport("name", len(tensors), ignored, message)
+    return LoadReport("name", len(tensors), ignored, message, _outputs([every[name] for name in ignored]))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -130,7 +132,11 @@ def _load_by_order(backbone: nn.Module, tensors: dict[str, Tensor], ignored: tup
     backbone.load_state_dict(dict(zip(ours, theirs.values(), strict=False)), strict=False)
     ignored += surplus
     message = f"no name in {path.name} matches, but its tensors fit in order: {len(ours)} were loaded by order" + _ignoring(ignored)
-    return LoadReport("order", len(ours), ignored, message)
+    return LoadReport("order", len(ours), ignored, message, _outputs([theirs[name] for name in surplus]))
+
+
+def _outputs(classifier: list[Tensor]) -> int | None:
+    return next((len(tensor) for tensor in classifier if tensor.ndim > 1), None)
 
 
 def _is_classifier(tensors: list[Tensor]) -> bool:

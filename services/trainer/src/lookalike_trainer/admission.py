@@ -11,6 +11,7 @@ from lookalike_trainer.job_spec import JobSpec, Start, TrainSpec
 from lookalike_trainer.jobs import Jobs
 from lookalike_trainer.models import Models
 from lookalike_trainer.training.errors import JobError
+from lookalike_trainer.training.recipe import Recipe
 from lookalike_trainer.training.recipe_files import DEFAULT_RECIPE, load_recipe
 
 
@@ -44,10 +45,12 @@ class Admission:
             message = f"{revision.name} has {revision.classes} class: at least two are needed, else there is nothing to tell apart"
             raise InvalidArgument("TOO_FEW_CLASSES", message)
         try:
-            load_recipe(spec.recipe, spec.overrides)
+            recipe = load_recipe(spec.recipe, spec.overrides, spec.recipe_toml)
         except JobError as error:
             raise InvalidArgument(error.reason, str(error)) from None
-        return spec.model_copy(update={"revision": revision.number, "recipe": spec.recipe or DEFAULT_RECIPE})
+        name = spec.recipe if spec.recipe_toml else spec.recipe or DEFAULT_RECIPE
+        start = spec.start or _start_of(recipe)
+        return spec.model_copy(update={"revision": revision.number, "recipe": name, "start": start})
 
     def _check_start(self, start: Start) -> None:
         match start.kind:
@@ -58,6 +61,12 @@ class Admission:
                 raise FailedPrecondition("BLOBS_MISSING", message, metadata={"sha256": start.sha256})
             case "bundle":
                 self._models.get(start.model, start.version)
+
+
+def _start_of(recipe: Recipe) -> Start | None:
+    """What a recipe says to start from, if it does."""
+    kind, colon, name = recipe.network.start.partition(":")
+    return Start.model_validate({"kind": kind, "name": name}) if colon else None
 
 
 def _check_builtin(name: str) -> None:

@@ -66,6 +66,7 @@ class JobFolders:
             model=spec.model,
             dataset=dataset,
             recipe=spec.recipe or None,
+            recipe_toml=spec.recipe_toml or None,
             overrides=spec.overrides,
             init=self._init(spec.start or DEFAULT_START),
             seed=spec.seed,

@@ -27,7 +27,11 @@ class Start(Record):
 
 
 class TrainSpec(Record):
-    """A training. `revision` is None for the newest, `start` None for the built-in weights, `recipe` empty for the default."""
+    """A training.
+
+    `revision` is None for the newest, `start` None for the built-in weights, `recipe` empty for the default. `recipe_toml` is
+    the text of a recipe of one's own, in place of `recipe`.
+    """
 
     kind: Literal["train"] = "train"
     model: str
@@ -37,6 +41,7 @@ class TrainSpec(Record):
     overrides: dict[str, str]
     start: Start | None
     seed: int
+    recipe_toml: str = ""
 
 
 class ImportSpec(Record):
@@ -49,6 +54,8 @@ class ImportSpec(Record):
 
 
 JobSpec = TrainSpec | ImportSpec
+# Text that earlier versions wrote stays equal to what this one writes.
+_UNUSED = {"recipe_toml"}
 _SPEC: TypeAdapter[JobSpec] = TypeAdapter(Annotated[JobSpec, Field(discriminator="kind")])
 
 
@@ -56,7 +63,7 @@ def spec_to_json(spec: JobSpec) -> str:
     """The spec as canonical JSON: equal specs give equal text."""
     if isinstance(spec, TrainSpec):
         spec = spec.model_copy(update={"overrides": dict(sorted(spec.overrides.items()))})
-    return spec.model_dump_json()
+    return spec.model_dump_json(exclude=_UNUSED if isinstance(spec, TrainSpec) and not spec.recipe_toml else None)
 
 
 def spec_from_json(text: str) -> JobSpec:

@@ -4,7 +4,16 @@ from collections.abc import Sequence
 
 import grpc
 
-from lookalike_protos.trainer.v1 import datasets_pb2, datasets_pb2_grpc, jobs_pb2, jobs_pb2_grpc, models_pb2, models_pb2_grpc
+from lookalike_protos.trainer.v1 import (
+    datasets_pb2,
+    datasets_pb2_grpc,
+    jobs_pb2,
+    jobs_pb2_grpc,
+    models_pb2,
+    models_pb2_grpc,
+    recipes_pb2,
+    recipes_pb2_grpc,
+)
 from lookalike_runtime.data_folder import DataFolder
 from lookalike_runtime.server import Health
 from lookalike_trainer.admission import Admission
@@ -18,6 +27,7 @@ from lookalike_trainer.runner import Runner
 from lookalike_trainer.servicers.datasets import DatasetServicer
 from lookalike_trainer.servicers.jobs import JobServicer
 from lookalike_trainer.servicers.models import ModelServicer
+from lookalike_trainer.servicers.recipes import RecipeServicer
 from lookalike_trainer.settings import TrainerSettings
 from lookalike_trainer.worker_process import WORKER_COMMAND
 
@@ -48,7 +58,8 @@ class TrainerService:
         datasets_pb2_grpc.add_DatasetServiceServicer_to_server(self._dataset_servicer, server)
         jobs_pb2_grpc.add_JobServiceServicer_to_server(self._job_servicer, server)
         models_pb2_grpc.add_ModelServiceServicer_to_server(self._model_servicer, server)
-        files = (datasets_pb2, jobs_pb2, models_pb2)
+        recipes_pb2_grpc.add_RecipeServiceServicer_to_server(RecipeServicer(), server)
+        files = (datasets_pb2, jobs_pb2, models_pb2, recipes_pb2)
         return [service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values()]
 
     async def start(self, health: Health) -> None:  # noqa: ARG002, there is no health but the server's own

@@ -15,6 +15,7 @@ app = _group(
 )
 app.info.context_settings = {"help_option_names": ["-h", "--help"]}
 dataset = _group("Labelled pictures to train on.")
+recipes = _group("What is decided about a training.")
 models = _group("Models and their versions.")
 jobs = _group("Work of the trainer: training and imports.")
 collections = _group("Collections of pictures that can be searched.")
@@ -26,6 +27,7 @@ SEARCH = "Search"
 PROVE = "Prove"
 
 app.add_typer(dataset, name="dataset", rich_help_panel=LEARN)
+app.add_typer(recipes, name="recipes", rich_help_panel=LEARN)
 app.add_typer(models, name="models", rich_help_panel=LEARN)
 app.add_typer(jobs, name="jobs", rich_help_panel=LEARN)
 app.add_typer(collections, name="collections", rich_help_panel=SEARCH)

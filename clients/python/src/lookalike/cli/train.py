@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from lookalike import workflows
 from lookalike._exceptions import InputError
 from lookalike._models import ModelVersion
+from lookalike._names import resource_name
 from lookalike.cli._app import LEARN, app
 from lookalike.cli._session import Session, command
 
@@ -18,7 +20,8 @@ from lookalike.cli._session import Session, command
     "train",
     "lookalike train shoes --model shoes",
     "lookalike train shoes --model shoes --set loop.epochs=3",
-    "lookalike train shoes --model shoes --recipe triplet --init model:shoes",
+    "lookalike train shoes --model shoes --recipe cross-entropy --then triplet-batch-hard",
+    "lookalike train shoes --model shoes --recipe-file ./mine.toml",
     "lookalike train shoes --model shoes --init weights:resnet50=./resnet50.safetensors",
     panel=LEARN,
 )
@@ -26,7 +29,17 @@ async def train(
     session: Session,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Dataset, or datasets/D/revisions/R.", show_default=False)],
     model: Annotated[str, typer.Option("--model", help="Model that gets a new version.", show_default=False)],
-    recipe: Annotated[str, typer.Option("--recipe", help="Name of a recipe. Default: the trainer's.", show_default=False)] = "",
+    recipe: Annotated[
+        str, typer.Option("--recipe", help="Name of a recipe: lookalike recipes list. Default: the trainer's.", show_default=False)
+    ] = "",
+    recipe_file: Annotated[
+        Path | None,
+        typer.Option("--recipe-file", metavar="FILE", help="TOML file that extends a recipe, in place of --recipe.", show_default=False),
+    ] = None,
+    then: Annotated[
+        list[str] | None,
+        typer.Option("--then", metavar="RECIPE", help="Recipe to go on with from the version made before; repeatable.", show_default=False),
+    ] = None,
     init: Annotated[
         str | None,
         typer.Option("--init", help=f"What to start from: {workflows.INIT_FORMS}. Default: the recipe's.", show_default=False),
@@ -42,12 +55,26 @@ async def train(
     Without options this is a good default for any folder of pictures. Ctrl-C leaves the training running and says how to watch it and how
     to cancel it.
     """
+    overrides = _overrides(settings or [])
+    await _check_recipes(session, then or [])
     job = await workflows.start_training(
-        session.client, name, model, recipe=recipe, init=init, overrides=_overrides(settings or []), seed=seed
+        session.client, name, model, recipe=recipe, recipe_file=recipe_file, init=init, overrides=overrides, seed=seed
     )
     session.note(f"{job.name} was queued")
     version = await wait_for_model(session, job.name)
+    for following in then or []:
+        session.note(f"{version.name} was made; going on from it with {following}")
+        job = await workflows.start_training(
+            session.client, name, model, recipe=following, init=version.name, overrides=overrides, seed=seed
+        )
+        version = await wait_for_model(session, job.name)
     session.answer(version, *describe(version))
+
+
+async def _check_recipes(session: Session, names: list[str]) -> None:
+    """A recipe that is not there is told before the first job, not after it."""
+    for each in names:
+        await session.client.trainer.get_recipe(resource_name("recipes", each))
 
 
 async def wait_for_model(session: Session, job: str) -> ModelVersion:

@@ -13,6 +13,7 @@ from lookalike._models import ImportSpec, Init, Job, TrainSpec, WeightsFile
 from lookalike._names import numbered_name, resource_id
 
 MAX_WEIGHTS_BYTES = 4 * 1024**3
+MAX_RECIPE_BYTES = 64 * 1024
 
 INIT_FORMS = "builtin:NAME, random:NETWORK, timm:NETWORK, weights:NETWORK=FILE, model:M or models/M/versions/V"
 
@@ -23,15 +24,25 @@ async def start_training(
     model: str,
     *,
     recipe: str = "",
+    recipe_file: Path | None = None,
     init: str | None = None,
     overrides: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Job:
-    """Queue the training of a new version of `model` on `dataset`; `init` is written as `INIT_FORMS` says."""
+    """Queue the training of a new version of `model` on `dataset`.
+
+    `recipe` is the name of a recipe that comes with the trainer; `recipe_file` is a TOML file of one's own in its place. `init` is
+    written as `INIT_FORMS` says. Raises InputError if both recipes are given, or the file cannot be read.
+    """
+    if recipe and recipe_file:
+        raise InputError(
+            f"recipe {recipe!r} and the file {recipe_file}: give one; a file builds on another by its `extends`", reason="BAD_RECIPE"
+        )
     spec = TrainSpec(
         dataset=numbered_name("datasets", "revisions", dataset),
         model=resource_id("models", model),
         recipe=recipe,
+        recipe_toml=await asyncio.to_thread(_recipe_text, recipe_file) if recipe_file else "",
         overrides=overrides or {},
         init=await resolve_init(client, init) if init else None,
         seed=seed,
@@ -71,6 +82,20 @@ async def upload_weights(client: AsyncClient, network: str, file: Path) -> Weigh
     if await client.trainer.find_missing_blobs([digest]):
         await client.trainer.upload_files([(file, digest, size)])
     return WeightsFile(network, digest)
+
+
+def _recipe_text(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(MAX_RECIPE_BYTES + 1)
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"the recipe file {file} cannot be read: {error.strerror}", reason="NO_FILE") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"the recipe file {file} is not text in UTF-8", reason="BAD_RECIPE") from error
+    if not text.strip() or len(data) > MAX_RECIPE_BYTES:
+        raise InputError(f"the recipe file {file} must have 1 to {MAX_RECIPE_BYTES:,} bytes", reason="BAD_SIZE")
+    return text
 
 
 def _digest_and_size(file: Path) -> tuple[str, int]:

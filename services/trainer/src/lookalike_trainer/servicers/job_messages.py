@@ -68,6 +68,7 @@ def _train(spec: TrainSpec) -> pb.TrainSpec:
         overrides=spec.overrides,
         init=_init(spec.start) if spec.start else None,
         seed=spec.seed,
+        recipe_toml=spec.recipe_toml,
     )
 
 

@@ -7,6 +7,7 @@ from lookalike_runtime.errors import invalid_field
 from lookalike_runtime.resource_names import check_id, parse_name, parse_number, parse_optional_version
 from lookalike_trainer.blobs import check_sha256
 from lookalike_trainer.job_spec import ImportSpec, JobSpec, Start, TrainSpec
+from lookalike_trainer.training.recipe_files import MAX_TEXT_BYTES
 
 MAX_OVERRIDES = 64
 MAX_OVERRIDE_BYTES = 1 << 10
@@ -32,6 +33,12 @@ def _train(spec: pb.TrainSpec) -> TrainSpec:
     for key, value in spec.overrides.items():
         if len(key.encode()) + len(value.encode()) > MAX_OVERRIDE_BYTES:
             raise invalid_field("job.train.overrides", f"{key[:40]!r} is longer than {MAX_OVERRIDE_BYTES} bytes with its value")
+    if spec.recipe and spec.recipe_toml:
+        raise invalid_field(
+            "job.train.recipe", "it must be empty where recipe_toml is given: name what the file builds on by its `extends`"
+        )
+    if len(spec.recipe_toml.encode()) > MAX_TEXT_BYTES:
+        raise invalid_field("job.train.recipe_toml", f"it has {len(spec.recipe_toml.encode())} bytes, at most {MAX_TEXT_BYTES} are taken")
     return TrainSpec(
         model=check_id("job.train.model", spec.model),
         dataset=dataset,
@@ -40,6 +47,7 @@ def _train(spec: pb.TrainSpec) -> TrainSpec:
         overrides=dict(spec.overrides),
         start=_start("job.train.init", spec.init) if spec.HasField("init") else None,
         seed=spec.seed,
+        recipe_toml=spec.recipe_toml,
     )
 
 

@@ -33,13 +33,19 @@ class Start(Record):
 
 
 class TrainJob(Record):
-    """Train a model."""
+    """Train a model.
+
+    Attributes:
+        recipe: name of a shipped one; None for the default, or where `recipe_toml` takes its place.
+        recipe_toml: the text of one's own.
+    """
 
     kind: Literal["train"]
     uid: str
     model: str
     dataset: DatasetReference
     recipe: str | None = None
+    recipe_toml: str | None = None
     overrides: dict[str, str] = Field(default_factory=dict)
     init: Start = Start(kind="builtin")
     seed: int = Field(default=0, ge=0, lt=2**64)

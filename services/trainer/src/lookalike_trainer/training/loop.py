@@ -14,9 +14,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from lookalike_model.network import RetrievalNetwork, tensors_to
 from lookalike_model.profile import Tap
-from lookalike_trainer.training.augment import augment, draw
+from lookalike_trainer.training.augment import draw
 from lookalike_trainer.training.interruption import Interruption
 from lookalike_trainer.training.objectives import Objective
+from lookalike_trainer.training.pictures import Pictures
 from lookalike_trainer.training.pixels import PixelStore
 from lookalike_trainer.training.recipe import LoopRecipe
 from lookalike_trainer.training.recompute import recompute_early_blocks
@@ -96,7 +97,7 @@ class Trainer:
         """The state before the first step."""
         loop = self._recipe.recipe.loop
         network.to(self._device).to(memory_format=torch.channels_last)
-        objective = Objective(self._recipe.recipe.objective, network, len(self._data.sampler.rows)).to(self._device)
+        objective = Objective(self._recipe.recipe.objective, network, len(self._data.sampler.rows), self._recipe.seed).to(self._device)
         _train_only_what_leads_to(network, objective.taps)
         optimiser = _optimiser(network, objective, loop)
         schedule = LambdaLR(optimiser, lambda step: rate_factor(step, self.steps, loop.warm_up))
@@ -121,9 +122,9 @@ class Trainer:
             _freeze_batch_norm(state.network)
         started, rate = time.monotonic(), float(state.schedule.get_last_lr()[0])
         losses, spreads, seen = [], [], 0
-        for step, images, labels in self._batches(state.epoch):
+        for step, pictures, labels in self._batches(state.epoch):
             self._stop.check()
-            loss, spread = self._step(state, images, labels)
+            loss, spread = self._step(state, pictures, labels)
             state.watchdog.check(step, loss, spread)
             losses.append(loss)
             spreads.append(spread)
@@ -135,8 +136,8 @@ class Trainer:
         state.epoch += 1
         return figures
 
-    def _batches(self, epoch: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """(step, float images in 0..255, class numbers) of an epoch, on the device."""
+    def _batches(self, epoch: int) -> Iterator[tuple[int, Pictures, Tensor]]:
+        """(step, pictures, class numbers) of an epoch, on the device."""
         recipe, seed = self._recipe.recipe, self._recipe.seed
         first = epoch * self._data.sampler.batches_per_epoch
         for index, rows in enumerate(self._data.sampler.epoch(seed, epoch)):
@@ -144,9 +145,10 @@ class Trainer:
             pixels = torch.from_numpy(self._data.store.rows(size, rows)).to(self._device)
             draws = draw(seed, epoch, index * self._data.sampler.batch_size, len(rows))
             labels = torch.from_numpy(self._data.class_of_row[rows]).to(self._device)
-            yield first + index, augment(pixels, recipe.augment, draws), labels
+            yield first + index, Pictures(pixels, draws, recipe.augment), labels
 
-    def _step(self, state: TrainingState, images: Tensor, labels: Tensor) -> tuple[float, float]:
+    def _step(self, state: TrainingState, pictures: Pictures, labels: Tensor) -> tuple[float, float]:
+        images, labels = state.objective.select(state.network, pictures, labels)
         outputs = state.network(state.network.normalise(images))
         loss: Tensor = state.objective(outputs, labels)
         state.optimiser.zero_grad(set_to_none=False)
@@ -172,7 +174,10 @@ def _optimiser(network: RetrievalNetwork, objective: Objective, loop: LoopRecipe
     groups = [
         {"params": [w for w in weights if w.ndim > 1], "lr": loop.rate, "weight_decay": loop.weight_decay},
         {"params": [w for w in weights if w.ndim <= 1], "lr": loop.rate, "weight_decay": 0.0},
-        {"params": list(objective.parameters()), "lr": loop.rate * loop.class_rate, "weight_decay": 0.0},
+        *(
+            {"params": own, "lr": loop.rate * (loop.class_rate if factor is None else factor), "weight_decay": 0.0}
+            for own, factor in objective.own_weights()
+        ),
     ]
     # Gradients made before the first step lie together; made during it, they would split the heap for good.
     for weight in [*weights, *objective.parameters()]:

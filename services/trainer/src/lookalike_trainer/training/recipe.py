@@ -3,26 +3,38 @@
 `auto` is filled in by `resolve`, from the number of pictures and the device, never by timing.
 """
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lookalike_model.records import Record
 from lookalike_model.spec import EmbeddingSpec, Pool
+from lookalike_trainer.training.objective_recipe import ObjectiveRecipe
 
 Auto = Literal["auto"]
 Share = Annotated[float, Field(ge=0, le=1)]
+_START = re.compile(r"auto|(builtin|random|timm):[A-Za-z0-9_.-]{1,128}")
 
 
 class NetworkRecipe(Record):
     """Which network is trained."""
 
+    start: str = "auto"
+    """Where training starts if the job does not say: `builtin:NAME`, `random:NETWORK` or `timm:NETWORK`; auto: the built-in weights."""
     architecture: str = "auto"
     """A timm name; auto: that of the weights it starts from."""
     pool: Pool | Auto = "auto"
     """auto: that of the bundle it starts from, else the class token of a ViT and the average of the rest."""
     embedding: EmbeddingSpec | None = None
     """An FC after the pooling; none unless the bundle it starts from has one."""
+
+    @field_validator("start")
+    @classmethod
+    def _start_has_its_form(cls, start: str) -> str:
+        if not _START.fullmatch(start):
+            raise ValueError("it must be `auto`, `builtin:NAME`, `random:NETWORK` or `timm:NETWORK`")
+        return start
 
 
 class PixelsRecipe(Record):
@@ -82,58 +94,6 @@ class AugmentRecipe(Record):
         if self.scale[0] > self.scale[1]:
             raise ValueError(f"scale must go from small to large, not from {self.scale[0]} to {self.scale[1]}")
         return self
-
-
-class NormalisedSoftmaxRecipe(Record):
-    """Cross-entropy over cosines to a learnt vector a class (Zhai and Wu 2018, arXiv:1811.12649)."""
-
-    weight: float = Field(default=1.0, gt=0)
-    tap: Literal["pool", "embedding"] = "pool"
-    temperature: float = Field(default=0.05, gt=0, le=1)
-    smoothing: float = Field(default=0.1, ge=0, lt=1)
-
-
-class CrossEntropyRecipe(Record):
-    """Cross-entropy over an FC with an output a class; in series after the tap it is put on."""
-
-    weight: float = Field(default=1.0, gt=0)
-    tap: Literal["pool", "embedding"] = "pool"
-    smoothing: float = Field(default=0.1, ge=0, lt=1)
-
-
-class TripletRecipe(Record):
-    """Hinge over the hardest positive and negative of each anchor in the batch (Hermans et al. 2017, arXiv:1703.07737)."""
-
-    weight: float = Field(default=1.0, gt=0)
-    tap: Literal["pool", "embedding"] = "pool"
-    margin: float = Field(default=0.2, gt=0, le=2)
-    """Between distances of unit vectors, 0..2."""
-
-
-PartRecipe = NormalisedSoftmaxRecipe | CrossEntropyRecipe | TripletRecipe
-
-
-class ObjectiveRecipe(Record):
-    """A weighted sum of the parts that are there."""
-
-    normalised_softmax: NormalisedSoftmaxRecipe | None = None
-    cross_entropy: CrossEntropyRecipe | None = None
-    triplet: TripletRecipe | None = None
-
-    @model_validator(mode="after")
-    def _has_a_part(self) -> "ObjectiveRecipe":
-        if not self.parts():
-            raise ValueError("there must be at least one of normalised_softmax, cross_entropy, triplet")
-        return self
-
-    def parts(self) -> dict[str, PartRecipe]:
-        """The parts that are there, by name."""
-        every = {
-            "normalised_softmax": self.normalised_softmax,
-            "cross_entropy": self.cross_entropy,
-            "triplet": self.triplet,
-        }
-        return {name: part for name, part in every.items() if part is not None}
 
 
 class Phase(Record):

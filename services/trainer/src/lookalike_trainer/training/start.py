@@ -77,8 +77,11 @@ def open_start(start: Start, architecture: str | None) -> StartingPoint:
     return point
 
 
-def build_network(spec: NetworkSpec, point: StartingPoint, seed: int) -> tuple[RetrievalNetwork, str | None]:
-    """The network with its starting weights, and a sentence about what was loaded.
+def build_network(spec: NetworkSpec, point: StartingPoint, seed: int, class_fc: int | None = None) -> tuple[RetrievalNetwork, str | None]:
+    """The network with its starting weights, and a sentence about what was loaded and what was not.
+
+    Args:
+        class_fc: outputs of the class FC that training puts on the network, if it does.
 
     Raises:
         JobError: the network cannot be built, or the weights do not fit it.
@@ -86,24 +89,45 @@ def build_network(spec: NetworkSpec, point: StartingPoint, seed: int) -> tuple[R
     torch.manual_seed(seed)
     try:
         network = RetrievalNetwork(spec, point.statistics)
-        message = None if point.weights is None else load_weights(network, point.weights).message
+        report = None if point.weights is None else load_weights(network, point.weights)
     except NetworkError as error:
         raise JobError(Reason.INVALID_NETWORK, str(error)) from error
     except WeightsError as error:
         raise JobError(Reason.INVALID_WEIGHTS, str(error)) from error
+    told = [] if report is None else [report.message]
     if point.bundle is not None:
-        message = f"{message}; {_load_heads(network, point.bundle.network)}"
-    return network, message
+        told.append(_load_heads(network, point.bundle.network))
+    earlier = _class_fc_of(point.bundle) if point.bundle else report and report.classes
+    if class_fc and earlier:
+        told.append(f"the class FC of {earlier} outputs is replaced by one of {class_fc}, with random weights")
+    return network, "; ".join(told) or None
 
 
 def _load_heads(network: RetrievalNetwork, earlier: RetrievalNetwork) -> str:
-    """Take over what lies behind the backbone where name and shape are the same."""
+    """Take over what lies behind the backbone where name and shape are the same, and say what is not."""
     ours = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("backbone.")}
-    theirs = earlier.state_dict()
+    theirs = {name: tensor for name, tensor in earlier.state_dict().items() if not name.startswith("backbone.")}
     fitting = {name: theirs[name] for name, t in ours.items() if name in theirs and theirs[name].shape == t.shape}
     network.load_state_dict(fitting, strict=False)
-    fresh = sorted(ours.keys() - fitting.keys())
-    return f"new, with random weights: {', '.join(fresh)}" if fresh else "all that lies behind the backbone was kept"
+    fresh = [_compared(name, ours[name], theirs.get(name)) for name in sorted(ours.keys() - fitting.keys())]
+    unused = sorted(theirs.keys() - ours.keys())
+    told = [f"new, with random weights: {', '.join(fresh)}"] if fresh else []
+    told += [f"not taken over: {', '.join(unused)}"] if unused else []
+    return "; ".join(told) or "all that lies behind the backbone was kept"
+
+
+def _compared(name: str, ours: torch.Tensor, theirs: torch.Tensor | None) -> str:
+    return name if theirs is None else f"{name} {tuple(ours.shape)} instead of {tuple(theirs.shape)}"
+
+
+def _class_fc_of(bundle: Bundle) -> int | None:
+    """Outputs of the class FC that a bundle was trained with, which is not in it; None if there was none."""
+    description = bundle.description
+    recipe = description.recipe.get("recipe")
+    objective = recipe.get("objective", {}) if isinstance(recipe, dict) else {}
+    if description.data is None or not objective.get("cross_entropy"):
+        return None
+    return description.data.classes - description.data.held_out_classes
 
 
 def _open_builtin(start: Start, _architecture: str | None) -> StartingPoint:

@@ -20,7 +20,7 @@ from lookalike_trainer.training.job import TrainJob
 from lookalike_trainer.training.loop import EpochFigures, Trainer, TrainingData, TrainingState
 from lookalike_trainer.training.pixels import PixelStore, load_pixels
 from lookalike_trainer.training.recipe import Recipe
-from lookalike_trainer.training.recipe_files import DEFAULT_RECIPE, load_recipe
+from lookalike_trainer.training.recipe_files import load_recipe, recipe_label
 from lookalike_trainer.training.resolve import (
     Device,
     PixelPlan,
@@ -75,7 +75,8 @@ def run_train(job: TrainJob, folder: Path, log: EventLog, stop: Interruption) ->
     split = split_classes(labels.names, labels.counts, plan.recipe.split.held_out, job.seed)
     resolved = _resolve(job, plan, labels, split)
     torch.set_num_threads(resolved.threads)
-    network, loaded = build_network(resolved.network, plan.point, job.seed)
+    class_fc = len(split.train) if plan.recipe.objective.cross_entropy else None
+    network, loaded = build_network(resolved.network, plan.point, job.seed, class_fc)
     trainer = Trainer(resolved, _training_data(store, labels, split, resolved), stop)
     state = trainer.begin(network)
     evaluation = _Evaluation(plan, store, labels, split, stop)
@@ -118,7 +119,7 @@ class _Evaluation:
 
 
 def _plan(job: TrainJob) -> Plan:
-    recipe = load_recipe(job.recipe, job.overrides)
+    recipe = load_recipe(job.recipe, job.overrides, job.recipe_toml)
     asked = recipe.network.architecture
     point = open_start(job.init, None if asked == "auto" else asked)
     device = _choose_device(recipe)
@@ -154,7 +155,7 @@ def _resolve(job: TrainJob, plan: Plan, labels: Labels, split: Split) -> Resolve
     classes, pictures = choose_batch(plan.recipe, data)
     path = None if job.init.path is None else Path(job.init.path).name
     return ResolvedRecipe(
-        name=job.recipe or DEFAULT_RECIPE,
+        name=recipe_label(job.recipe, job.recipe_toml),
         recipe=plan.recipe,
         start=job.init.model_copy(update={"path": path}),
         seed=job.seed,
