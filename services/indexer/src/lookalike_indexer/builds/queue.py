@@ -18,7 +18,7 @@ from lookalike_indexer.builds.room import require_room
 from lookalike_indexer.catalog import Catalog
 from lookalike_indexer.collection import OpenCollection
 from lookalike_indexer.collections import Collections
-from lookalike_indexer.records import Build, BuildSpec, Collection, Event, Failure, Progress
+from lookalike_indexer.records import ENDED, Build, BuildSpec, Collection, Event, Failure, Progress
 from lookalike_runtime.errors import FailedPrecondition, NotFound, ResourceExhausted, ServiceError
 
 _SECONDS_BETWEEN_TRIES = 2.0
@@ -85,8 +85,8 @@ class BuildQueue:
         return await self._add(collection, spec, f"automatic-{uuid.uuid4()}", automatic=True)
 
     async def _make_way(self, uid: str) -> None:
-        for other, build in await to_thread(self._builds.under_way):
-            if other == uid and build.automatic:
+        for build in await to_thread(self._builds.page, uid, None, 1):
+            if build.automatic and build.state not in ENDED:
                 await self.cancel(uid, build.number)
 
     def _refuse_impossible(self, collection: OpenCollection, spec: BuildSpec) -> None:
