@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from lookalike_indexer.catalog import Catalog
 from lookalike_indexer.collections import Collections
+from lookalike_indexer.engines import require_engine
 from lookalike_indexer.lifecycle import Lifecycle
 from lookalike_indexer.records import Alias, Dba, Engine, now
 from lookalike_indexer.servicers.translate import ENGINES, collection_id, collection_message, collection_name, dba_of, space_of
@@ -94,8 +95,8 @@ def _alias_message(alias: Alias) -> collections_pb2.Alias:
 
 def _engine(number: collections_pb2.Engine.ValueType) -> Engine:
     if number not in _ENGINES_BY_NUMBER:
-        raise invalid_field("collection.engine", f"{number} is unknown: send ENGINE_ANNOY or ENGINE_EXACT")
-    return _ENGINES_BY_NUMBER[number]
+        raise invalid_field("collection.engine", f"{number} is unknown: send ENGINE_ANNOY, ENGINE_EXACT or ENGINE_HNSW")
+    return require_engine(_ENGINES_BY_NUMBER[number])
 
 
 def _recall_target(target: float) -> float:
