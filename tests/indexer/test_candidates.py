@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,10 @@ from lookalike_indexer.candidates.annoy import AnnoyCandidates, write_trees
 from lookalike_indexer.candidates.exact import ExactCandidates, rows_of
 from lookalike_indexer.candidates.reduction import PROJECTION_FILE, Reduction, open_reducer
 from lookalike_indexer.candidates.sources import file_of, open_index, write_index
+from lookalike_indexer.engines import require_engine
 from lookalike_indexer.records import Index
 from lookalike_retrieval import fit_pca, normalise
+from lookalike_runtime.errors import FailedPrecondition
 
 
 def units(count: int, dim: int = 16) -> NDArray[np.float32]:
@@ -113,3 +117,36 @@ def test_vectors_that_cannot_be_reduced_are_indexed_as_they_are(tmp_path: Path) 
     alike = normalise(np.ones((50, 16), np.float32))
     source = open_trees(tmp_path, alike)
     assert len(source.propose(alike[:1], 10, np.zeros(50, np.bool_)).rows[0]) == 50
+
+
+def test_the_engine_hnsw_is_refused_where_hnswlib_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert require_engine("hnsw") == "hnsw"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(FailedPrecondition, match="pip install") as refusal:
+        require_engine("hnsw")
+    assert refusal.value.reason == "ENGINE_UNSUPPORTED"
+    assert require_engine("annoy") == "annoy"
+
+
+def test_a_build_with_a_graph_is_damaged_where_hnswlib_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = Index("hnsw", 16, links=8)
+    write_index(units(50), tmp_path, index)
+    monkeypatch.setitem(sys.modules, "hnswlib", None)
+    with pytest.raises(ValueError, match="hnswlib"):
+        open_index(tmp_path, index, 16, 50, None)
+
+
+def test_a_graph_proposes_no_dead_row_and_nothing_where_it_finds_too_few(tmp_path: Path) -> None:
+    vectors, index = units(400), Index("hnsw", 16, links=8)
+    write_index(vectors, tmp_path, index)
+    source = open_index(tmp_path, index, 16, 400, None).at(Effort(40, 20))
+    dead = np.zeros(400, np.bool_)
+    assert [len(rows) for rows in source.propose(vectors[:3], 5, dead).rows] == [20] * 3
+    dead[:200] = True
+    for rows in source.propose(vectors[:3], 5, dead).rows:
+        assert len(rows) > 5
+        assert not dead[rows].any()
+    # Places that no link leads to are not found: two rows alone in an index that is asked for more.
+    write_index(vectors[:2], tmp_path, index)
+    few = open_index(tmp_path, index, 16, 2, None).at(Effort(40, 20))
+    assert [len(rows) for rows in few.propose(vectors[:2], 5, np.zeros(2, np.bool_)).rows] == [2, 2]

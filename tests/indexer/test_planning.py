@@ -54,6 +54,13 @@ def test_what_was_not_timed_is_not_planned() -> None:
     assert picks(planned(tried(10, SCAN, 0.99, timed=False), tried(10, WIDE, 0.99)), 10) == [WIDE, WIDE]
 
 
+def test_what_has_lost_its_file_is_not_planned() -> None:
+    options = [*exact(), *tried(10, SCAN, 0.99), *tried(10, WIDE, 0.99)]
+    plan = make_plan(options, TARGET, forced=None, probe_count=1, lost={SCAN})
+    assert picks(plan, 10) == [WIDE, WIDE]
+    assert len(plan.measured) == len(options)
+
+
 def test_a_forced_engine_is_planned_alone_and_at_its_best_where_it_misses() -> None:
     plan = planned(
         tried(10, ANNOY, 0.5, 250), tried(10, ANNOY, 0.9, 500), tried(10, SCAN, 0.99),

@@ -62,6 +62,7 @@ class Contest:
         self._view = _view_of(snapshot, served)
         self._entered: dict[Index, Entered] = {}
         self._measured: list[PlanEntry] = []
+        self._lost: set[Index] = set()
         self._probes: dict[int, Probes] = {}
         for hits, most in _GROUPS:
             self._probes |= dict.fromkeys(hits, choose_probes(snapshot.units, served, hits[-1], most))
@@ -99,12 +100,12 @@ class Contest:
         """Time what is nearly the cheapest again, choose, and keep the files of what is chosen."""
         for slot in _slots():
             self._time_again(slot)
-        plan = make_plan(self._measured, self._target, forced=self._forced, probe_count=self.probe_count)
+        plan = make_plan(self._measured, self._target, forced=self._forced, probe_count=self.probe_count, lost=self._lost)
         self._drop(plan.indexes)
         return plan
 
     def _of(self, slot: Slot) -> Iterator[PlanEntry]:
-        return (each for each in self._measured if (each.k, each.batch) == slot)
+        return (each for each in self._measured if (each.k, each.batch) == slot and each.index not in self._lost)
 
     def _place(self, entry: PlanEntry) -> int:
         return next(place for place, each in enumerate(self._measured) if each is entry)
@@ -127,6 +128,7 @@ class Contest:
     def _drop(self, kept: set[Index]) -> None:
         for index in self._entered.keys() - kept:
             self._entered.pop(index).path.unlink()
+            self._lost.add(index)
 
     def _tried(self, index: Index, source: ReducedCandidates, hits: Sequence[int]) -> Iterator[PlanEntry]:
         """Measure the recall of one effort after another."""

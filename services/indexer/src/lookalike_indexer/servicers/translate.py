@@ -30,7 +30,9 @@ WEIGHTS = {
     "rank": dba_pb2.DBA_WEIGHTS_RANK,
 }
 WEIGHTS_BY_NUMBER = {number: name for name, number in WEIGHTS.items()} | {dba_pb2.DBA_WEIGHTS_UNSPECIFIED: "linear"}
-ENGINES: dict[Engine, collections_pb2.Engine.ValueType] = {"annoy": collections_pb2.ENGINE_ANNOY, "exact": collections_pb2.ENGINE_EXACT,
+ENGINES: dict[Engine, collections_pb2.Engine.ValueType] = {
+    "annoy": collections_pb2.ENGINE_ANNOY,
+    "exact": collections_pb2.ENGINE_EXACT,
     "hnsw": collections_pb2.ENGINE_HNSW,
 }
 SOURCES: dict[Source, builds_pb2.Source.ValueType] = {
