@@ -143,7 +143,9 @@ class Contest:
             now = time.perf_counter()
             met |= {each.k for each in step if each.recall_low >= self._target}
             done = met >= set(hits)
-            if all(each.recall_low >= LEVELS[-1] or each.recall == 1.0 for each in step if each.depth == DEPTHS[each.k][-1]):
+            # A lesser depth finds less: the last of each number of hits tells whether there is more to find.
+            last = {each.k: each for each in step}.values()
+            if all(each.recall_low >= LEVELS[-1] or each.recall == 1.0 for each in last):
                 break
             if now - started > (_MOST_SECONDS / 4 if done else _MOST_SECONDS):
                 break

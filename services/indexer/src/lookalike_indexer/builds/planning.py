@@ -43,7 +43,8 @@ class Plan(NamedTuple):
 def make_plan(
     measured: Sequence[PlanEntry], target: float, *, forced: Source | None, probe_count: int, lost: Set[Index] = frozenset()
 ) -> Plan:
-    """Choose among what was `measured`, each for one number of hits and for single queries or batches; what was not timed is not chosen, nor what has `lost` its file.
+    """Choose among what was `measured`, each for one number of hits and for single queries or batches; what was not timed is not chosen,
+    nor what has `lost` its file.
 
     With `forced` among those of one source alone: its best where all miss the target.
     """
