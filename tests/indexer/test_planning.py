@@ -15,7 +15,7 @@ def tried(k: int, index: Index, low: float, search_k: int = 0, depth: int = 50, 
     times = (TIMES.get(index, (1.0, 1.0))[batch] * cost * timed for batch in (False, True))
     recall = min(1.0, low + 0.01)
     fields = {**index._asdict(), "search_k": search_k, "depth": depth, "recall": recall, "recall_low": low}
-    return [PlanEntry(k=k, batch=bool(batch), milliseconds=each, **fields) for batch, each in enumerate(times)]  # type: ignore[arg-type]
+    return [PlanEntry(k=k, batch=bool(batch), milliseconds=each, **fields) for batch, each in enumerate(times)]
 
 
 def exact() -> list[PlanEntry]:

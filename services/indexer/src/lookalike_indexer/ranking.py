@@ -83,7 +83,8 @@ def _settled(vectors: NDArray[np.float32], pictures: NDArray[np.float32]) -> NDA
     wide = vectors.astype(np.float64)
     scores = [np.einsum("ij,j->i", wide, picture.astype(np.float64)) for picture in pictures]
     best = scores[0] if len(scores) == 1 else np.max(scores, axis=0)
-    return np.minimum(np.maximum(best, -1.0), 1.0).astype(np.float32)
+    settled: NDArray[np.float32] = np.minimum(np.maximum(best, -1.0), 1.0).astype(np.float32)
+    return settled
 
 
 def _sorted(view: View, places: NDArray[np.int64], scores: NDArray[np.float32]) -> Ranked:
