@@ -82,7 +82,8 @@ class Contest:
                 self._measured += [entry, entry.model_copy(update={"batch": True})]
         for slot in _slots():
             mine = [each for each in self._measured if each.index == index and (each.k, each.batch) == slot]
-            for entry in worth_timing(mine, self._target):
+            whole_curve = index.source == "annoy" and slot == (CURVE_K, False)
+            for entry in mine if whole_curve else worth_timing(mine, self._target):
                 self._measured[self._place(entry)] = entry.model_copy(update={"milliseconds": self._time(entry)})
         self._drop({entry.index for slot in _slots() for entry in self._contenders(slot)})
 
