@@ -81,5 +81,5 @@ def depth_among(depth: int, k: int, dead: NDArray[np.bool_]) -> int:
 
 
 def least_depth(k: int, alive: int, count: int) -> int:
-    """Return how many live candidates to look for at least: more than `k` where a filter, or many deletions, may have left them unevenly."""
+    """Return how many live candidates to look for at least: more than `k` where filters or deletions may have left them unevenly."""
     return k if alive >= _NEARLY_ALL * count else _MARGIN * k
