@@ -85,9 +85,9 @@ def test_held_out_classes_are_never_trained_on(work: Work, job_folder: JobFolder
     splits = []
     step = loop.Trainer._step
 
-    def watched_step(self: Any, state: Any, images: Any, labels: Any) -> Any:
-        assert (labels >= 0).all()
-        return step(self, state, images, labels)
+    def watched_step(self: Any, state: Any, batch: Any) -> Any:
+        assert (batch.labels >= 0).all()
+        return step(self, state, batch)
 
     original = train_job._training_data
 

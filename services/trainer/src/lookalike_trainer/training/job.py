@@ -33,7 +33,7 @@ class Start(Record):
 
 
 class TrainJob(Record):
-    """Train a model."""
+    """Train a model. `events_kept`: number of the last event that the service has."""
 
     kind: Literal["train"]
     uid: str
@@ -43,10 +43,11 @@ class TrainJob(Record):
     overrides: dict[str, str] = Field(default_factory=dict)
     init: Start = Start(kind="builtin")
     seed: int = Field(default=0, ge=0, lt=2**64)
+    events_kept: int = Field(default=0, ge=0)
 
 
 class ImportJob(Record):
-    """Make a model of an existing network."""
+    """Make a model of an existing network. `events_kept`: number of the last event that the service has."""
 
     kind: Literal["import"]
     uid: str
@@ -55,6 +56,7 @@ class ImportJob(Record):
     weights: str | None = None
     builtin: str | None = None
     overrides: dict[str, str | int] = Field(default_factory=dict)
+    events_kept: int = Field(default=0, ge=0)
 
 
 Job = Annotated[TrainJob | ImportJob, Field(discriminator="kind")]
