@@ -23,7 +23,7 @@ from lookalike_trainer.training.events import EventLog
 from lookalike_trainer.training.import_job import run_import
 from lookalike_trainer.training.interruption import Interruption
 from lookalike_trainer.training.job import TrainJob, read_job
-from lookalike_trainer.training.result import clear, clear_scratch, is_done, write_error, write_result
+from lookalike_trainer.training.result import clear, clear_scratch, has_failed, is_done, write_error, write_result
 from lookalike_trainer.training.train_job import run_train
 
 _DONE, _FAILED, _NO_ROOM, _STOPPED = 0, 1, 74, 143
@@ -32,8 +32,8 @@ _DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 def main(folder: Path, stop: Interruption) -> int:
     """Do the job in a folder, or what is left of it; the exit status."""
-    if is_done(folder):
-        return _DONE
+    if (failed := has_failed(folder)) or is_done(folder):
+        return _FAILED if failed else _DONE
     clear(folder)
     try:
         _run(folder, stop)

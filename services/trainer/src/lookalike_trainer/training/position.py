@@ -15,9 +15,9 @@ class PositionFile:
     """The step that a worker is at, written into mapped memory: a killed process loses nothing of it, and a step pays nothing."""
 
     def __init__(self, folder: Path) -> None:
-        with (folder / POSITION).open("w+b") as file:
-            file.write(bytes(_BYTES))
-            file.flush()
+        path = folder / POSITION
+        with path.open("r+b" if path.exists() else "w+b") as file:
+            file.truncate(_BYTES)  # what an earlier run noted stays until there is something newer
             self._map = mmap.mmap(file.fileno(), _BYTES)
 
     def __enter__(self) -> Self:

@@ -41,10 +41,9 @@ class Result:
 
 
 def clear(folder: Path) -> None:
-    """Remove half of a bundle, and an error; what a run goes on from stays, and so do the events, which are read by number."""
+    """Remove half of a bundle; what a run goes on from stays, and so do the events, which are read by number."""
     for name in (BUNDLE, f".{BUNDLE}.part"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    (folder / ERROR).unlink(missing_ok=True)
 
 
 def clear_scratch(folder: Path) -> None:
@@ -58,6 +57,11 @@ def clear_scratch(folder: Path) -> None:
 def is_done(folder: Path) -> bool:
     """Whether an earlier run has finished the job."""
     return (folder / RESULT).exists()
+
+
+def has_failed(folder: Path) -> bool:
+    """Whether an earlier run has failed for good."""
+    return (folder / ERROR).exists()
 
 
 def write_result(folder: Path, result: Result) -> None:
