@@ -9,9 +9,10 @@ import pytest
 
 import lookalike_images
 from lookalike_trainer.training import course, loop, pixels, train_job
-from lookalike_trainer.training.checkpoints import CHECKPOINTS
+from lookalike_trainer.training.checkpoints import CHECKPOINTS, Checkpoints
 from lookalike_trainer.training.frozen import FROZEN
 from lookalike_trainer.training.interruption import Interruption
+from lookalike_trainer.training.start import build_network
 from lookalike_trainer.worker import main
 
 JobFolder = Callable[..., Path]
@@ -48,11 +49,11 @@ class Stopped(Interruption):
 @pytest.fixture(autouse=True)
 def drop_out_and_checkpoints_at_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(course, "_SHARE_OF_TIME", 1e9)
-    build = train_job.build_network
 
     def with_dropout(*arguments: Any) -> Any:
-        network, loaded = build(*arguments)
-        network.backbone.drop_rate = 0.3
+        network, loaded = build_network(*arguments)
+        backbone: Any = network.backbone
+        backbone.drop_rate = 0.3
         return network, loaded
 
     monkeypatch.setattr(train_job, "build_network", with_dropout)
@@ -111,7 +112,7 @@ def test_a_killed_training_ends_with_the_bytes_of_an_undisturbed_one(
         (loop.Trainer, "_step", 2),
         (course.Course, "_after_step", 5),  # a step is done, its checkpoint is not written
         (course.Course, "_conclude_epoch", 1),
-        (course.Checkpoints, "write", 4),
+        (Checkpoints, "write", 4),
         (train_job, "write_bundle", 1),
     ]
     for owner, name, calls in moments:

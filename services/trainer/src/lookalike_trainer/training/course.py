@@ -1,7 +1,7 @@
 """The course of a training: epochs and evaluations, checkpoints on the way, steps back when it goes wrong."""
 
 import errno
-import os
+import shutil
 import time
 from pathlib import Path
 from typing import Protocol
@@ -203,8 +203,7 @@ class Course:
         _, tensors = pack(self._state.state_dict())
         weights = sum(tensor.nbytes for tensor in self._state.result.state_dict().values())
         needed = _CHECKPOINTS_AT_ONCE * (sum(tensor.nbytes for tensor in tensors.values()) + 2 * weights) + weights
-        status = os.statvfs(self._folder)
-        if (free := status.f_bavail * status.f_frsize) < needed:
+        if (free := shutil.disk_usage(self._folder).free) < needed:
             raise JobError(
                 Reason.DISK_FULL,
                 f"checkpoints and model need {needed >> 20} MiB on the disk of the data folder, {free >> 20} MiB are free: make room",

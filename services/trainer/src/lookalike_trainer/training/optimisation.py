@@ -57,6 +57,7 @@ def slow_down(optimiser: Optimizer, schedule: LambdaLR, factor: float) -> None:
         group["lr"] *= factor
         group["initial_lr"] *= factor
     schedule.base_lrs = [rate * factor for rate in schedule.base_lrs]
+    schedule._last_lr = [rate * factor for rate in schedule.get_last_lr()]
 
 
 def _even_groups(weights: list[nn.Parameter], loop: LoopRecipe) -> list[Group]:
