@@ -17,7 +17,7 @@ from .conftest import Start
 from .test_real_worker import picture
 from .trainer_process import REAL, Trainer, reason_of, train_job
 
-EPOCHS = 90
+EPOCHS = 60
 LONG = {
     "pixels.size": "32",
     "loop.epochs": str(EPOCHS),
@@ -58,7 +58,7 @@ def train_further(trainer: Trainer, name: str, seen: int, said: str = "") -> int
         assert event.state in (operations.STATE_PENDING, operations.STATE_RUNNING), event
         heard = heard or said in event.message
         if heard and "train_loss" in event.metrics:
-            time.sleep(random.uniform(0, 0.3))
+            time.sleep(random.uniform(0, 0.2))
             return event.sequence
     raise AssertionError("the job has ended")
 
@@ -80,10 +80,6 @@ def test_whatever_is_killed_the_model_is_that_of_an_undisturbed_job(start: Start
     trainer.end(signal.SIGKILL)
     worker.kill()
     trainer.start()
-    train_further(trainer, name, seen, "server died")
-    assert trainer.end() == 0  # told to stop, it takes its worker along
-    trainer.start()
-
     disturbed = trainer.wait(name)
     assert disturbed.state == operations.STATE_SUCCEEDED, disturbed.error.message
     assert weights(trainer, "disturbed") == weights(trainer, "quiet")
@@ -93,7 +89,7 @@ def test_whatever_is_killed_the_model_is_that_of_an_undisturbed_job(start: Start
     epochs = [event.message for event in events if "train_loss" in event.metrics and event.message.startswith("epoch")]
     assert epochs == [f"epoch {number} of {EPOCHS}" for number in range(1, EPOCHS + 1)]
     goes_on = [event.message for event in events if "goes on from its last checkpoint" in event.message]
-    assert len(goes_on) == 4
+    assert len(goes_on) == 3
     assert "SIGKILL" in goes_on[0]
     assert not [path for path in folder_of(trainer, name).iterdir() if path.is_dir()]
 
