@@ -199,7 +199,7 @@ def test_slowing_down_changes_all_rates_to_come() -> None:
     assert [group["lr"] for group in optimiser.param_groups] == schedule.get_last_lr() == [0.5, 2.0]
 
 
-@pytest.mark.parametrize(("keep", "kept"), [("best", 2), ("last", 4)])
+@pytest.mark.parametrize(("keep", "kept"), [("best", 2), ("last", 4), ("auto", 4)])
 def test_a_training_that_gets_no_better_ends_and_keeps_what_is_asked_for(
     work: Work, job_folder: JobFolder, events: Events, monkeypatch: pytest.MonkeyPatch, keep: str, kept: int
 ) -> None:
@@ -222,6 +222,24 @@ def test_a_training_that_gets_no_better_ends_and_keeps_what_is_asked_for(
     assert result["metrics"]["heldout_map"] == 0.4
     assert any("best was epoch 2" in note and f"those of epoch {kept}" in note for note in result["notes"])
     assert any("epoch 4 of 9, the last" in event["message"] for event in events(folder))
+
+
+def test_a_training_that_only_made_it_worse_is_not_kept(work: Work, job_folder: JobFolder, tmp_path: Path) -> None:
+    """Short or long: a few steps at a rate that wrecks the weights end below where they started."""
+    first = job_folder({**SMALL, "loop.epochs": "30"})
+    assert work(first) == 0
+    start = {"kind": "bundle", "path": str(first / "bundle")}
+    wrecked = {**SMALL, "loop.epochs": "1", "loop.rate": "0.5", "loop.warm_up": "0"}
+    kept, last = job_folder(wrecked, init=start), job_folder({**wrecked, "loop.keep": "last"}, init=start)
+    assert [work(kept), work(last)] == [0, 0]
+    results = [json.loads((folder / "result.json").read_text()) for folder in (first, kept, last)]
+    before, guarded, unguarded = (result["metrics"]["heldout_map"] for result in results)
+    assert unguarded < before == guarded
+    stems = [read_bundle(folder / "bundle").network.backbone.state_dict()["conv_stem.weight"] for folder in (first, kept, last)]
+    assert torch.equal(stems[0], stems[1])
+    assert not torch.equal(stems[0], stems[2])
+    assert any("ranked worse" in note and "those of epoch 0" in note for note in results[1]["notes"])
+    assert any("ranked worse" in note and "those of epoch" not in note for note in results[2]["notes"])
 
 
 def test_without_held_out_classes_there_is_nothing_to_stop_by(work: Work, job_folder: JobFolder) -> None:

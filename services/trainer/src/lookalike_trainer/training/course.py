@@ -16,7 +16,6 @@ from lookalike_trainer.training.metrics import flat_metrics
 from lookalike_trainer.training.optimisation import slow_down
 from lookalike_trainer.training.packing import pack
 from lookalike_trainer.training.position import PositionFile
-from lookalike_trainer.training.recipe import LoopRecipe
 from lookalike_trainer.training.state import Best, Scores, TrainingState
 
 _RETRIED = (Reason.NON_FINITE_LOSS, Reason.COLLAPSED, Reason.RATE_TOO_HIGH)
@@ -37,12 +36,10 @@ class Evaluation(Protocol):
 class Course:
     """One training, from its first step or from its last checkpoint to its end."""
 
-    def __init__(
-        self, trainer: Trainer, state: TrainingState, loop: LoopRecipe, evaluation: Evaluation, folder: Path, log: EventLog
-    ) -> None:
+    def __init__(self, trainer: Trainer, state: TrainingState, evaluation: Evaluation, folder: Path, log: EventLog) -> None:
         self._trainer = trainer
         self._state = state
-        self._loop = loop
+        self._loop = trainer.recipe.recipe.loop
         self._evaluation = evaluation
         self._folder = folder
         self._checkpoints = Checkpoints(folder)
@@ -66,10 +63,17 @@ class Course:
             except Cancelled:
                 self._keep()
                 raise
-        if self._loop.keep == "best" and self._state.best is not None and self._state.best.weights is not None:
-            self._state.result.load_state_dict(self._state.best.weights)
-            return self._state.best.scores
+        best = self._state.best
+        if best is not None and best.weights is not None and (self._loop.keep == "best" or self.has_lost):
+            self._state.result.load_state_dict(best.weights)
+            return best.scores
         return self._state.scores
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether the last epoch ranks the held-out classes worse than the weights that were started from (random ones know nothing)."""
+        start, known = self._state.start_map, self._trainer.recipe.start.kind != "random"
+        return known and start is not None and self._state.scores["plain"].map < start
 
     @property
     def _steps(self) -> int:
@@ -84,6 +88,7 @@ class Course:
             return
         self._check_room()
         self._state.scores = self._evaluation.score(self._state)
+        self._state.start_map = self._state.scores["plain"].map if self._state.scores else None
         self._note_best()
         metrics = flat_metrics(self._state.scores, None)
         self._log.report("evaluate", 0, self._trainer.epochs, "epochs", "before training", metrics)
@@ -138,7 +143,7 @@ class Course:
             return
         if state.best is None or state.scores["plain"].map > state.best.scores["plain"].map:
             weights = {name: tensor.detach().clone() for name, tensor in state.result.state_dict().items()}
-            state.best = Best(state.epoch, state.scores, weights if loop.keep == "best" else None)
+            state.best = Best(state.epoch, state.scores, None if loop.keep == "last" else weights)
 
     def _step_back(self, error: JobError) -> None:
         """To the last retreat point, at half the rate; raises the error if there is none."""

@@ -33,7 +33,7 @@ class Trainer:
     """
 
     def __init__(self, recipe: ResolvedRecipe, data: TrainingData, stop: Interruption, *, ahead: bool = True) -> None:
-        self._recipe = recipe
+        self.recipe = recipe
         self._data = data
         self._stop = stop
         self._device = torch.device(recipe.device)
@@ -50,9 +50,9 @@ class Trainer:
         Raises:
             JobError: INVALID_RECIPE, for an optimiser, a schedule or recomputing that cannot be had.
         """
-        loop = self._recipe.recipe.loop
+        loop = self.recipe.recipe.loop
         network.to(self._device).to(memory_format=self._format)
-        objective = Objective(self._recipe.recipe.objective, network, len(self._data.sampler.rows)).to(self._device)
+        objective = Objective(self.recipe.recipe.objective, network, len(self._data.sampler.rows)).to(self._device)
         _train_only_what_leads_to(network, objective.taps)
         optimiser = make_optimiser(network, objective, loop)
         schedule = make_schedule(optimiser, loop, self.steps, self.steps_per_epoch)
@@ -62,7 +62,7 @@ class Trainer:
         elif loop.recompute == "all":
             recompute_all_blocks(network.backbone)
         quiet = round(loop.warm_up * self.steps) + self.steps_per_epoch
-        watchdog = Watchdog(quiet, loop.clip, margin_of(self._recipe.recipe.objective))
+        watchdog = Watchdog(quiet, loop.clip, margin_of(self.recipe.recipe.objective))
         return TrainingState(network, objective, optimiser, schedule, average, watchdog)
 
     def run_epoch(self, state: TrainingState, on_step: OnStep) -> None:
@@ -77,7 +77,7 @@ class Trainer:
             Cancelled: the job was told to stop; the state is that between two steps.
         """
         state.network.train()
-        if self._recipe.recipe.loop.batch_norm == "frozen":
+        if self.recipe.recipe.loop.batch_norm == "frozen":
             for norm in batch_norms(state.network):
                 norm.eval()
         if state.step == 0:
@@ -97,7 +97,7 @@ class Trainer:
             on_step(batch.step + 1, self.steps)
 
     def _step(self, state: TrainingState, batch: Batch) -> tuple[float, float]:
-        loop = self._recipe.recipe.loop
+        loop = self.recipe.recipe.loop
         state.optimiser.zero_grad(set_to_none=False)
         loss, features = self._gradients(state, batch)
         weights = [weight for group in state.optimiser.param_groups for weight in group["params"]]
@@ -119,7 +119,7 @@ class Trainer:
 
         def backward(differentiate: Callable[[], None]) -> None:
             # Blocks that are computed again must not learn a batch's statistics twice.
-            with without_new_statistics(batch_norms(network) if self._recipe.recipe.loop.recompute == "all" else []):
+            with without_new_statistics(batch_norms(network) if self.recipe.recipe.loop.recompute == "all" else []):
                 differentiate()
 
         if state.parts > 1:
@@ -132,8 +132,8 @@ class Trainer:
 
     def _forward(self, network: RetrievalNetwork, images: Tensor, step: int, part: int = 0) -> dict[Tap, Tensor]:
         # Dropout and stochastic depth draw from here: the same at a step, whatever came before it in this process.
-        torch.manual_seed(stream_key("step", self._recipe.seed, step, part) >> 65)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._recipe.precision == "bf16"):
+        torch.manual_seed(stream_key("step", self.recipe.seed, step, part) >> 65)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
             outputs: dict[Tap, Tensor] = network(network.normalise(images).contiguous(memory_format=self._format))
         return outputs
 

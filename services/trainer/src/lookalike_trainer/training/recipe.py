@@ -184,8 +184,9 @@ class LoopRecipe(Record):
     """Each of the backbone's layers learns at this factor of the rate of the one after it."""
     patience: int = Field(default=0, ge=0, le=10_000)
     """Epochs without a better mAP on the held-out classes after which the training ends; 0: it runs to its end."""
-    keep: Literal["last", "best"] = "last"
-    """Which weights become the model: those of the last epoch, or of the one with the best mAP on the held-out classes."""
+    keep: Literal["auto", "last", "best"] = "auto"
+    """Which weights become the model: those of the last epoch, or of the one with the best mAP on the held-out classes; auto: the last,
+    unless it ranks the held-out classes worse than the weights that were started from."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: measured on a GPU and on CPUs made for bf16, else fp32."""
     memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"

@@ -40,7 +40,7 @@ class EpochSoFar:
 
 @dataclass(frozen=True)
 class Best:
-    """The epoch that ranked the held-out classes best; `weights` are None where those of the last epoch are kept."""
+    """The epoch that ranked the held-out classes best; `weights` are None where only the last ones can be kept."""
 
     epoch: int
     scores: Scores
@@ -58,7 +58,8 @@ class TrainingState:
         step: steps done in the epoch that is under way.
         so_far: their figures.
         scores: of the last evaluation, by profile.
-        best: the best of them, where it is asked for.
+        start_map: mAP of the default profile before the first step; None where nothing is held out.
+        best: the best of them, where it may be wanted.
         retreats: how often the training has stepped back.
         parts: pieces that a batch goes through the network in.
     """
@@ -74,6 +75,7 @@ class TrainingState:
     so_far: EpochSoFar = field(default_factory=EpochSoFar)
     history: list[EpochFigures] = field(default_factory=list)
     scores: Scores = field(default_factory=dict)
+    start_map: float | None = None
     best: Best | None = None
     retreats: int = 0
     parts: int = 1
@@ -116,6 +118,7 @@ class TrainingState:
             "so_far": asdict(self.so_far),
             "history": [asdict(figures) for figures in self.history],
             "scores": _scores_to_dict(self.scores),
+            "start_map": self.start_map,
             "best": self.best and {**vars(self.best), "scores": _scores_to_dict(self.best.scores)},
             "retreats": self.retreats,
             "parts": self.parts,
@@ -134,6 +137,7 @@ class TrainingState:
         self.so_far = EpochSoFar(**state["so_far"])
         self.history = [EpochFigures(**figures) for figures in state["history"]]
         self.scores = _scores_from_dict(state["scores"])
+        self.start_map = state["start_map"]
         best = state["best"]
         self.best = best and Best(best["epoch"], _scores_from_dict(best["scores"]), best["weights"])
         self.retreats, self.parts = state["retreats"], state["parts"]

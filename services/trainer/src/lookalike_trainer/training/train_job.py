@@ -95,8 +95,9 @@ def run_train(job: TrainJob, folder: Path, log: EventLog, stop: Interruption) ->
     trainer = Trainer(resolved, data, stop)
     state = trainer.begin(network)
     evaluation = _Evaluation(plan, store, labels, split, stop)
-    scores = Course(trainer, state, plan.recipe.loop, evaluation, folder, log).run()
-    notes = _notes(job, plan.recipe, store, split, loaded, state)
+    course = Course(trainer, state, evaluation, folder, log)
+    scores = course.run()
+    notes = _notes(job, store, split, loaded, (_selection(plan.recipe.loop, state, has_lost=course.has_lost), _retreats(state)))
     metrics = flat_metrics(scores, state.history[-1])
     log.report("bundle", 0, 1, "bundles")
     content = BundleContent(
@@ -223,14 +224,13 @@ def _data(job: TrainJob, store: PixelStore, labels: Labels, split: Split) -> bun
     )
 
 
-def _notes(job: TrainJob, recipe: Recipe, store: PixelStore, split: Split, loaded: str | None, state: TrainingState) -> tuple[str, ...]:
+def _notes(job: TrainJob, store: PixelStore, split: Split, loaded: str | None, course: tuple[str | None, ...]) -> tuple[str, ...]:
     total = len(store.pictures) + len(store.unreadable)
     return tuple(
         note
         for note in (
             None if split.held_out else _UNPROVEN,
-            _selection(recipe.loop, state),
-            _retreats(state),
+            *course,
             describe_unreadable(store.unreadable, total),
             describe_singles(store.pictures),
             f"Started from {job.init.kind}: {loaded}." if loaded else "Started from random weights.",
@@ -239,17 +239,24 @@ def _notes(job: TrainJob, recipe: Recipe, store: PixelStore, split: Split, loade
     )
 
 
-def _selection(loop: LoopRecipe, state: TrainingState) -> str | None:
+def _selection(loop: LoopRecipe, state: TrainingState, *, has_lost: bool) -> str | None:
     """What the held-out classes had a say in."""
-    if loop.patience == 0 and loop.keep == "last":
-        return None
-    if state.best is None:
-        return "Nothing was held out, so `loop.patience` and `loop.keep` had nothing to go by: all epochs were run, the last one is kept."
-    kept = f"the weights are those of epoch {state.best.epoch if loop.keep == 'best' else state.epoch}"
-    return (
-        f"The training ended after epoch {state.epoch}, the best was epoch {state.best.epoch}, {kept}. The held-out classes chose it, so "
-        "their figures are a little too good."
-    )
+    if state.start_map is None:
+        asked = loop.patience > 0 or loop.keep == "best"
+        return "Nothing was held out, so `loop.patience` and `loop.keep` had nothing to go by: the last epoch is kept." if asked else None
+    sentences = []
+    if has_lost:
+        sentences.append(
+            f"After the last epoch the held-out classes are ranked worse (mAP {state.scores['plain'].map:.3f}) than by the weights that "
+            f"were started from ({state.start_map:.3f}): more pictures, fewer epochs or a smaller `loop.rate` may help."
+        )
+    if state.best is not None and (has_lost or loop.patience > 0 or loop.keep == "best"):
+        kept = state.best.epoch if loop.keep == "best" or (loop.keep == "auto" and has_lost) else state.epoch
+        sentences.append(
+            f"The training ended after epoch {state.epoch}, the best was epoch {state.best.epoch}, the weights are those of epoch {kept}. "
+            "Where the held-out classes chose, their figures are a little too good."
+        )
+    return " ".join(sentences) or None
 
 
 def _retreats(state: TrainingState) -> str | None:
