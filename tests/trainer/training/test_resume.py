@@ -9,9 +9,10 @@ import pytest
 
 import lookalike_images
 from lookalike_trainer.training import course, loop, pixels, train_job
-from lookalike_trainer.training.checkpoints import CHECKPOINTS, Checkpoints
+from lookalike_trainer.training.checkpoints import Checkpoints
 from lookalike_trainer.training.frozen import FROZEN
 from lookalike_trainer.training.interruption import Interruption
+from lookalike_trainer.training.job import CHECKPOINTS
 from lookalike_trainer.training.start import build_network
 from lookalike_trainer.worker import main
 

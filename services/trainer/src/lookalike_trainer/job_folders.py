@@ -14,7 +14,7 @@ from lookalike_trainer.job_spec import ImportSpec, Start, TrainSpec
 from lookalike_trainer.models import Models
 from lookalike_trainer.training import job as told
 
-JOB, CHECKPOINTS = "job.json", "checkpoints"
+JOB = "job.json"
 DEFAULT_START = Start(kind="builtin", name=EFFICIENTNET_LITE0.name)
 
 
@@ -53,7 +53,7 @@ class JobFolders:
 
     def has_checkpoint(self, uid: str) -> bool:
         """Whether a worker would go on from a checkpoint, and not from the beginning."""
-        return any((self.path(uid) / CHECKPOINTS).glob("[0-9]*"))
+        return any((self.path(uid) / told.CHECKPOINTS).glob("[0-9]*"))
 
     def tidy(self, uid: str) -> None:
         """Remove folders, such as the bundle, which is in the registry or of no use; files, which a person may want to read, stay."""

@@ -11,9 +11,9 @@ from lookalike_model.profile import DbaAdvice
 from lookalike_model.records import Record, first_problems
 from lookalike_retrieval.dba import Weights, dba_weights
 from lookalike_trainer.job_records import Failure
+from lookalike_trainer.training.errors import NO_ROOM_STATUS
 
 RESULT, ERROR, LOG, BUNDLE = "result.json", "error.json", "worker.log", "bundle"
-_NO_ROOM = 74
 _MAX_BYTES = 8 << 20
 _LOG_TAIL_BYTES = 8 << 10
 _MAX_WORDS = 2_000
@@ -71,7 +71,7 @@ def read_outcome(folder: Path, exit_code: int) -> Result | Failure | Death:
     """What the worker with this folder came to; `exit_code` is as subprocess counts it, negative for a signal."""
     if exit_code == 0:
         return _result(folder)
-    if exit_code == _NO_ROOM:
+    if exit_code == NO_ROOM_STATUS:
         message = (
             "the disk of the data folder is full, so that the worker could not even say so in a file: make room, then start the job anew"
         )

@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 
 from lookalike_trainer.training.allocator import keep_freed_memory
-from lookalike_trainer.training.errors import Cancelled, JobError, Reason
+from lookalike_trainer.training.errors import NO_ROOM_STATUS, Cancelled, JobError, Reason
 from lookalike_trainer.training.events import EventLog
 from lookalike_trainer.training.import_job import run_import
 from lookalike_trainer.training.interruption import Interruption
@@ -26,7 +26,7 @@ from lookalike_trainer.training.job import TrainJob, read_job
 from lookalike_trainer.training.result import clear, clear_scratch, has_failed, is_done, write_error, write_result
 from lookalike_trainer.training.train_job import run_train
 
-_DONE, _FAILED, _NO_ROOM, _STOPPED = 0, 1, 74, 143
+_DONE, _FAILED, _STOPPED = 0, 1, 143
 _DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -53,7 +53,7 @@ def _tell(folder: Path, error: Exception) -> int:
         write_error(folder, *explain(error))
     except OSError as full:
         if full.errno in _DISK_IS_FULL:
-            return _NO_ROOM
+            return NO_ROOM_STATUS
         raise
     return _FAILED
 

@@ -17,9 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from lookalike_runtime.data_folder import sync_folder
+from lookalike_trainer.training.job import CHECKPOINTS
 from lookalike_trainer.training.packing import pack, unpack
 
-CHECKPOINTS = "checkpoints"
 _TENSORS, _STATE = "tensors.safetensors", "state.json"
 _KEPT = 2
 _RETREAT = "-retreat"

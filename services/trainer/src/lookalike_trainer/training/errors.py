@@ -24,6 +24,10 @@ class Reason(StrEnum):
     INTERNAL = "INTERNAL"
 
 
+NO_ROOM_STATUS = 74
+"""A worker's exit status where the disk has no room even for the reason."""
+
+
 class JobError(Exception):
     """A job that cannot go on. `reason` is for programs; `str()` says what happened and what to do."""
 

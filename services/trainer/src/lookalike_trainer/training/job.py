@@ -8,6 +8,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from lookalike_model.records import Record, first_problems
 from lookalike_trainer.training.errors import JobError, Reason
 
+CHECKPOINTS = "checkpoints"
+"""Folder in a job's folder; where there is something in it, a worker goes on from there."""
+
 
 class DatasetReference(Record):
     """A revision of a dataset, and where its pictures lie."""
