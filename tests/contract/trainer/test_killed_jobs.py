@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from lookalike_model.registry import RegistryReader
 from lookalike_protos.trainer.v1 import jobs_pb2
@@ -63,6 +64,7 @@ def train_further(trainer: Trainer, name: str, seen: int, said: str = "") -> int
     raise AssertionError("the job has ended")
 
 
+@pytest.mark.timeout(600)  # six times a worker has to load torch
 def test_whatever_is_killed_the_model_is_that_of_an_undisturbed_job(start: Start) -> None:
     trainer = start(REAL)
     trainer.push("shades", {f"shade{shade}/{number}.png": picture(shade, number) for shade in range(12) for number in range(4)})

@@ -1,7 +1,7 @@
 """What is measured before the first step: how pixels lie in memory, with which precision and how many threads to compute.
 
 On copies of the network and with random numbers of their own, so that nothing is changed by it. A choice departs from
-the default only where that is clearly faster; and a short training takes the default, for measuring would cost more than it gives.
+the default only where that is clearly faster; and a short training takes the default: measuring takes about thirty steps, and shall take no more than 2 % of them.
 """
 
 import copy
@@ -18,7 +18,7 @@ from lookalike_trainer.training.interruption import Interruption
 from lookalike_trainer.training.loop import Trainer
 from lookalike_trainer.training.resolve import ResolvedRecipe
 
-FEWEST_STEPS = 500
+FEWEST_STEPS = 1_500
 _TIMED_STEPS = 3
 _CLEARLY = {"cpu": 0.85, "cuda": 0.95}
 
