@@ -181,6 +181,34 @@ def test_too_little_memory_on_the_device_halves_what_goes_through_at_once(
     assert "pixels.size" in failure(hopeless)[1]
 
 
+def test_one_step_back_does_not_undo_another(work: Work, job_folder: JobFolder, events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the same retreat point: first a rate too high, then too little memory, then a rate too high again."""
+    faults: dict[int, BaseException] = {
+        7: JobError(Reason.RATE_TOO_HIGH, "the loss rose"),
+        9: torch.OutOfMemoryError("CUDA out of memory"),
+        11: JobError(Reason.RATE_TOO_HIGH, "the loss rose"),
+    }
+    tried: list[int] = []
+    parts: list[int] = []
+    gradients = loop.Trainer._gradients
+
+    def planted(self: Any, state: Any, batch: Batch) -> Any:
+        tried.append(batch.step)
+        parts.append(state.parts)
+        if error := faults.get(len(tried) - 1):
+            raise error
+        return gradients(self, state, batch)
+
+    monkeypatch.setattr(loop.Trainer, "_gradients", planted)
+    overrides = {"loop.epochs": "10", "sampler.classes": "4", "sampler.pictures": "4", "loop.schedule": "constant", "loop.warm_up": "0"}
+    folder = job_folder(overrides)
+    assert work(folder) == 0
+    assert parts[:10] == [1] * 10
+    assert set(parts[10:]) == {2}
+    told = rates(events(folder))
+    assert told[-1] == told[0] / 4
+
+
 def test_too_little_memory_of_the_cpu_ends_the_job_with_a_sentence(work: Work, job_folder: JobFolder, plant: Plant) -> None:
     for error in (MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")):
         plant(raising({3}, error))

@@ -148,11 +148,8 @@ class Course:
     def _step_back(self, error: JobError) -> None:
         """To the last retreat point, at half the rate; raises the error if there is none."""
         retreats = self._state.retreats + 1
-        if (kept := self._checkpoints.retreat()) is None:
+        if not self._go_back(retreats, self._state.parts):
             raise error
-        self._state.load_state_dict(kept["training"])
-        slow_down(self._state.optimiser, self._state.schedule, 0.5 ** (retreats - self._state.retreats))
-        self._state.retreats = retreats
         again = f"half the rate (try {retreats} of {self._loop.retreats})"
         self._tell_retreat(f"{error.reason}: {error}. Stepped back to the end of epoch {self._state.epoch}, with {again}")
 
@@ -164,16 +161,24 @@ class Course:
         """
         torch.cuda.empty_cache()
         parts = 2 * self._state.parts
-        kept = self._checkpoints.retreat()
-        if kept is None or self._trainer.batch_size // parts < _FEWEST_ROWS:
+        if self._trainer.batch_size // parts < _FEWEST_ROWS or not self._go_back(self._state.retreats, parts):
             raise JobError(
                 Reason.OUT_OF_MEMORY,
                 f"the device has too little memory, even for a batch of {self._trainer.batch_size} pictures in {self._state.parts} "
                 "parts; try a smaller `pixels.size`, `loop.recompute=all`, or fewer `sampler.classes`",
             )
-        self._state.load_state_dict(kept["training"])
-        self._state.parts = parts
         self._tell_retreat(f"OUT_OF_MEMORY: too little memory on the device. Each batch now goes through the network in {parts} parts")
+
+    def _go_back(self, retreats: int, parts: int) -> bool:
+        """To the last retreat point, but with these many retreats (the rate is halved for each) and parts; False if there is none."""
+        kept = self._checkpoints.retreat()
+        if kept is None:
+            return False
+        state = self._state
+        state.load_state_dict(kept["training"])
+        slow_down(state.optimiser, state.schedule, 0.5 ** (retreats - state.retreats))
+        state.retreats, state.parts = retreats, parts
+        return True
 
     def _tell_retreat(self, message: str) -> None:
         self._log.report("train", self._steps, self._trainer.steps, "steps", message)

@@ -1,7 +1,8 @@
 """What is measured before the first step: how pixels lie in memory, with which precision and how many threads to compute.
 
 On copies of the network and with random numbers of their own, so that nothing is changed by it. A choice departs from
-the default only where that is clearly faster; and a short training takes the default: measuring takes about thirty steps, and shall take no more than 2 % of them.
+the default only where that is clearly faster; and a short training takes the default: measuring takes about
+thirty steps, and shall take no more than 2 % of them.
 """
 
 import copy
