@@ -31,20 +31,29 @@ class JobFolders:
         """The folder of one job."""
         return self._root / uid
 
-    def prepare(self, job: Job) -> Path:
-        """Make the folder anew, with `job.json` in it, and return it.
+    def prepare(self, job: Job, events_kept: int) -> Path:
+        """Write `job.json` into the folder, in which a worker that was started before may have left something to go on from.
+
+        Args:
+            events_kept: number of the last event of the worker's that was kept.
 
         Raises:
             NotFound: the dataset or the model to start from is gone.
             DataLoss: the bundle to start from was changed (BUNDLE_DAMAGED).
         """
         spec = job.spec
-        document = self._import(job.uid, spec) if isinstance(spec, ImportSpec) else self._train(job.uid, spec)
+        document: told.ImportJob | told.TrainJob = (
+            self._import(job.uid, spec) if isinstance(spec, ImportSpec) else self._train(job.uid, spec)
+        )
         folder = self.path(job.uid)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        (folder / JOB).write_text(document.model_dump_json(indent=1), encoding="utf-8")
+        folder.mkdir(parents=True, exist_ok=True)
+        told_now = document.model_copy(update={"events_kept": events_kept})
+        (folder / JOB).write_text(told_now.model_dump_json(indent=1), encoding="utf-8")
         return folder
+
+    def has_checkpoint(self, uid: str) -> bool:
+        """Whether a worker would go on from a checkpoint, and not from the beginning."""
+        return any((self.path(uid) / told.CHECKPOINTS).glob("[0-9]*"))
 
     def tidy(self, uid: str) -> None:
         """Remove folders, such as the bundle, which is in the registry or of no use; files, which a person may want to read, stay."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from lookalike_runtime.errors import AlreadyExists, NotFound, ResourceExhausted
 from lookalike_trainer.changes import Changes
 from lookalike_trainer.database import Database
-from lookalike_trainer.job_records import Event, Failure, Job, Report, State
+from lookalike_trainer.job_records import Deaths, Event, Failure, Job, Report, State
 from lookalike_trainer.job_spec import ImportSpec, JobSpec, spec_to_json
 
 MAX_PENDING = 1_000
@@ -96,17 +96,35 @@ class Jobs:
         self.changes.notify()
         return self.get(row["uid"])
 
-    def add_reports(self, uid: str, reports: Sequence[Report]) -> None:
-        """Keep what a running worker said."""
-        if not reports:
-            return
+    def add_reports(self, uid: str, reports: Sequence[tuple[int, Report]]) -> None:
+        """Keep what a running worker said, by the numbers it gave; what was kept before is passed over."""
         with self._database.transaction() as connection:
-            for report in reports:
+            kept = self.reports_kept(uid)
+            fresh = [(number, report) for number, report in reports if number > kept]
+            if not fresh:
+                return
+            for _, report in fresh:
                 _add_event(connection, uid, State.RUNNING, report)
-            if latest := next((report.progress for report in reversed(reports) if report.progress), None):
+            connection.execute("INSERT INTO resumptions (job) VALUES (?) ON CONFLICT DO NOTHING", (uid,))
+            connection.execute("UPDATE resumptions SET reports = ? WHERE job = ?", (fresh[-1][0], uid))
+            if latest := next((report.progress for _, report in reversed(fresh) if report.progress), None):
                 update = "UPDATE jobs SET stage = ?, done = ?, total = ?, unit = ? WHERE uid = ?"
                 connection.execute(update, (latest.stage, latest.done, latest.total, latest.unit, uid))
         self.changes.notify()
+
+    def reports_kept(self, uid: str) -> int:
+        """Number of the last report of its worker that was kept; 0 before the first."""
+        row = self._database.row("SELECT reports FROM resumptions WHERE job = ?", uid)
+        return int(row["reports"]) if row else 0
+
+    def count_death(self, uid: str, step: int) -> Deaths:
+        """Note that a job's worker died at a step."""
+        with self._database.transaction() as connection:
+            connection.execute("INSERT INTO resumptions (job) VALUES (?) ON CONFLICT DO NOTHING", (uid,))
+            there = "CASE WHEN step = ?1 THEN deaths_there + 1 ELSE 1 END"
+            update = f"UPDATE resumptions SET deaths = deaths + 1, deaths_there = {there}, step = ?1 WHERE job = ?2 RETURNING *"  # noqa: S608
+            row = connection.execute(update, (step, uid)).fetchone()
+        return Deaths(row["deaths"], row["deaths_there"], step)
 
     def request_cancel(self, uid: str) -> Job:
         """Ask a job to end: one that waits ends at once, one that runs when its worker has gone, one that has ended stays as it is."""
@@ -121,7 +139,7 @@ class Jobs:
         return self.get(uid)
 
     def requeue(self, uid: str, message: str, *, counted: bool) -> None:
-        """Let a job wait again, to be run from its beginning; `counted` says whether the start that came to nothing counts."""
+        """Let a job wait for its worker to be started again; `counted` says whether the start that was cut short counts."""
         with self._database.transaction() as connection:
             back = "UPDATE jobs SET state = 'PENDING', starts = starts - ?, stage = NULL, start_time = NULL WHERE uid = ?"
             connection.execute(back, (0 if counted else 1, uid))

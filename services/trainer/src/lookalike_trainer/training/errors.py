@@ -16,9 +16,16 @@ class Reason(StrEnum):
     INVALID_WEIGHTS = "INVALID_WEIGHTS"
     NON_FINITE_LOSS = "NON_FINITE_LOSS"
     COLLAPSED = "COLLAPSED"
+    RATE_TOO_HIGH = "RATE_TOO_HIGH"
+    STUCK_AT_MARGIN = "STUCK_AT_MARGIN"
+    DEVICE_MISSING = "DEVICE_MISSING"
     OUT_OF_MEMORY = "OUT_OF_MEMORY"
     DISK_FULL = "DISK_FULL"
     INTERNAL = "INTERNAL"
+
+
+NO_ROOM_STATUS = 74
+"""A worker's exit status where the disk has no room even for the reason."""
 
 
 class JobError(Exception):

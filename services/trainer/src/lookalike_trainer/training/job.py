@@ -8,6 +8,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from lookalike_model.records import Record, first_problems
 from lookalike_trainer.training.errors import JobError, Reason
 
+CHECKPOINTS = "checkpoints"
+"""Folder in a job's folder; where there is something in it, a worker goes on from there."""
+
 
 class DatasetReference(Record):
     """A revision of a dataset, and where its pictures lie."""
@@ -38,6 +41,7 @@ class TrainJob(Record):
     Attributes:
         recipe: name of a shipped one; None for the default, or where `recipe_toml` takes its place.
         recipe_toml: the text of one's own.
+        events_kept: number of the last event that the service has.
     """
 
     kind: Literal["train"]
@@ -49,10 +53,11 @@ class TrainJob(Record):
     overrides: dict[str, str] = Field(default_factory=dict)
     init: Start = Start(kind="builtin")
     seed: int = Field(default=0, ge=0, lt=2**64)
+    events_kept: int = Field(default=0, ge=0)
 
 
 class ImportJob(Record):
-    """Make a model of an existing network."""
+    """Make a model of an existing network. `events_kept`: number of the last event that the service has."""
 
     kind: Literal["import"]
     uid: str
@@ -61,6 +66,7 @@ class ImportJob(Record):
     weights: str | None = None
     builtin: str | None = None
     overrides: dict[str, str | int] = Field(default_factory=dict)
+    events_kept: int = Field(default=0, ge=0)
 
 
 Job = Annotated[TrainJob | ImportJob, Field(discriminator="kind")]
