@@ -5,8 +5,6 @@ import shutil
 from pathlib import Path
 
 from lookalike_model.builtin import EFFICIENTNET_LITE0
-from lookalike_model.registry import RegistryError
-from lookalike_runtime.errors import DataLoss
 from lookalike_trainer.blobs import BlobStore
 from lookalike_trainer.datasets import Datasets
 from lookalike_trainer.job_records import Job
@@ -86,15 +84,8 @@ class JobFolders:
     def _init(self, start: Start) -> told.Start:
         match start.kind:
             case "bundle":
-                return told.Start(kind="bundle", path=os.fspath(self._bundle(start)))
+                return told.Start(kind="bundle", path=os.fspath(self._models.bundle(start.model, start.version)))
             case "weights":
                 return told.Start(kind="weights", name=start.name, path=os.fspath(self._blobs.path(start.sha256)))
             case _:
                 return told.Start(kind=start.kind, name=start.name)
-
-    def _bundle(self, start: Start) -> Path:
-        try:
-            return self._models.bundle(start.model, start.version)
-        except RegistryError as error:
-            message = f"models/{start.model}/versions/{start.version} cannot be started from: {error}"
-            raise DataLoss("BUNDLE_DAMAGED", message) from error
