@@ -162,7 +162,9 @@ class Models:
         try:
             return RegistryReader(self._url).fetch(version.published(), self._cache)
         except RegistryError as error:
-            raise DataLoss("BUNDLE_DAMAGED", f"{version.name} is not what was published: {error}", metadata={"name": version.name}) from error
+            raise DataLoss(
+                "BUNDLE_DAMAGED", f"{version.name} is not what was published: {error}", metadata={"name": version.name}
+            ) from error
 
     def set_alias(self, model: str, alias: str, number: int, etag: str = "") -> ModelAlias:
         """Make an alias name a version, and publish that.
