@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ from lookalike.cli._session import Session, command
     "train",
     "lookalike train shoes --model shoes",
     "lookalike train shoes --model shoes --set loop.epochs=3",
+    "lookalike train shoes --model shoes --exclude checked/suspects.csv",
     "lookalike train shoes --model shoes --recipe triplet --init model:shoes",
     "lookalike train shoes --model shoes --init weights:resnet50=./resnet50.safetensors",
     panel=LEARN,
@@ -36,14 +38,19 @@ async def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; repeatable.", show_default=False),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="All randomness follows from it.")] = 0,
+    exclude: Annotated[
+        Path | None,
+        typer.Option("--exclude", metavar="FILE", help="CSV whose column `path` lists pictures to leave out.", show_default=False),
+    ] = None,
 ) -> None:
     """Train a new version of a model and wait for it, showing loss and held-out mAP of each epoch.
 
     Without options this is a good default for any folder of pictures. Ctrl-C leaves the training running and says how to watch it and how
     to cancel it.
     """
+    excluded = await workflows.read_excluded(exclude) if exclude else ()
     job = await workflows.start_training(
-        session.client, name, model, recipe=recipe, init=init, overrides=_overrides(settings or []), seed=seed
+        session.client, name, model, recipe=recipe, init=init, overrides=_overrides(settings or []), seed=seed, excluded_paths=excluded
     )
     session.note(f"{job.name} was queued")
     version = await wait_for_model(session, job.name)
