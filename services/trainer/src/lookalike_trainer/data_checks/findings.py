@@ -82,7 +82,7 @@ class Findings(Record):
             (self.manifest.copy_count, "picture is a copy of another", "pictures are copies of others"),
             (across, "picture stands in several classes", "pictures stand in several classes"),
             (len(self.alike), "pair of classes looks like one", "pairs of classes look like one"),
-            (len(self.suspects), "label is doubtful", "labels are doubtful"),
+            (len(self.suspects), "label may be wrong", "labels may be wrong"),
         )
         return tuple(f"{count:,} {one if count == 1 else many}." for count, one, many in counted if count)
 
