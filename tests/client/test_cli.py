@@ -13,7 +13,8 @@ from lookalike.cli._app import app
 COMMANDS = {
     ("up",), ("down",), ("status",), ("dataset", "push"), ("train",), ("models", "import"), ("models", "list"), ("models", "show"),
     ("models", "delete"), ("jobs", "list"), ("jobs", "watch"), ("jobs", "cancel"), ("collections", "list"), ("collections", "show"),
-    ("collections", "delete"), ("index",), ("search",), ("submit",), ("evaluate",),
+    ("collections", "delete"), ("index",), ("search",), ("submit",), ("evaluate",), ("dataset", "list"), ("dataset", "show"),
+    ("dataset", "check"), ("dataset", "delete"), ("models", "download"), ("models", "alias"), ("models", "unalias"), ("jobs", "report"),
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ _BLOCK = 1_024
 
 @dataclass(frozen=True, slots=True)
 class AlikePair:
-    """Two classes: mean cosine between pictures of the two, and the larger of the means within each. `first` < `second`."""
+    """Two classes: mean cosine between pictures of the two, and the mean of those within each. `first` < `second`."""
 
     first: int
     second: int
@@ -19,7 +19,7 @@ class AlikePair:
 
 
 def alike_classes(vectors: NDArray[np.float32], classes: NDArray[np.int64], count: int, limit: int) -> list[AlikePair]:
-    """Pairs whose pictures are as alike across the two classes as within either of them, the most alike first.
+    """Pairs whose pictures are as alike across the two classes as within them, the most alike first.
 
     Args:
         vectors: [n, d], unit rows.
@@ -36,10 +36,10 @@ def alike_classes(vectors: NDArray[np.float32], classes: NDArray[np.int64], coun
     found: list[AlikePair] = []
     for start in range(0, len(usable), _BLOCK):
         between = means[start : start + _BLOCK] @ means.T
-        most = np.maximum(within[start : start + _BLOCK, None], within[None])
+        inside = (within[start : start + _BLOCK, None] + within[None]) / 2
         later = np.arange(len(usable))[None] > np.arange(start, start + len(between))[:, None]
-        for row, column in np.argwhere((between >= most) & later):
-            pair = (int(usable[start + row]), int(usable[column]), float(between[row, column]), float(most[row, column]))
+        for row, column in np.argwhere((between >= inside) & later):
+            pair = (int(usable[start + row]), int(usable[column]), float(between[row, column]), float(inside[row, column]))
             found.append(AlikePair(*pair))
         found = sorted(found, key=lambda pair: pair.within - pair.between)[:limit]
     return found

@@ -26,7 +26,7 @@ class UnreadablePicture(Record):
 
 
 class AlikeClasses(Record):
-    """Two classes that look like one: cosine between their pictures, and the larger of those within each."""
+    """Two classes that look like one: cosine between their pictures, and the mean of those within each."""
 
     first: str
     second: str
