@@ -8,6 +8,7 @@ import io
 import numpy as np
 import pytest
 
+from lookalike_trainer.data_checks import findings
 from lookalike_trainer.data_checks.alike_classes import alike_classes
 from lookalike_trainer.data_checks.findings import Suspect, describe_both_sides, on_both_sides
 from lookalike_trainer.data_checks.label_noise import doubt_labels
@@ -17,7 +18,7 @@ from lookalike_trainer.training.dataset import Picture
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
-    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=-1, keepdims=True), dtype=np.float32)
 
 
 def clusters(classes: int, pictures: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -106,3 +107,9 @@ def test_the_list_is_a_csv_in_any_script() -> None:
     suspect = Suspect(path='写真/"ä", β.png', label="写真", suspected_label="собака", score=0.5, reason="a, b")
     (row,) = csv.DictReader(io.StringIO(suspects_csv([suspect])))
     assert row == {"path": '写真/"ä", β.png', "label": "写真", "suspected_label": "собака", "score": "0.5", "reason": "a, b"}
+
+
+def test_of_classes_that_are_well_apart_no_label_is_doubted() -> None:
+    vectors, labels = clusters(4, 5)
+    pictures = [picture(f"{label}/{row}", str(row)) for row, label in enumerate(labels)]
+    assert findings._suspects(pictures, "abcd", labels, vectors) == ()

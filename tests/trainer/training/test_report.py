@@ -145,3 +145,17 @@ def test_hardest_triplets_confusions_and_queries_are_those_of_a_plain_loop() -> 
     assert len(worst) == len(best) == 10
     assert max(query.ap for query in worst) <= min(query.ap for query in best)
     assert ranking.spread().same.sum() == pytest.approx(1)
+
+
+def test_a_report_that_cannot_be_made_is_said_and_costs_no_model(
+    work: Work, job_folder: JobFolder, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], Any]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no room for a page")
+
+    monkeypatch.setattr("lookalike_trainer.training.train_job.inspect_data", fail)
+    folder = job_folder()
+    assert work(folder) == 0
+    assert read(folder / "result.json")["profiles"]
+    assert "the report could not be made: no room for a page" in (folder / "events.jsonl").read_text()
+    assert not (folder / "report.html").exists()

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike_model.records import Record
+from lookalike_retrieval import exact_topk
 from lookalike_trainer.data_checks.alike_classes import alike_classes
 from lookalike_trainer.data_checks.label_noise import LabelDoubt, doubt_labels
 from lookalike_trainer.manifest_findings import LISTED, Copies, ManifestFindings, equal_pictures, inspect_manifest
@@ -165,16 +166,15 @@ def _suspects(
 ) -> tuple[Suspect, ...]:
     doubt = doubt_labels(vectors, classes, len(names))
     most = min(round(SUSPECT_SHARE * len(pictures)), MOST_SUSPECTS)
-    rows = [row for row in np.argsort(-doubt.score, kind="stable")[:most] if doubt.score[row] > 0]
-    return tuple(_suspect(pictures[row], names, classes, vectors, doubt, int(row)) for row in rows)
+    rows = np.argsort(-doubt.score, kind="stable")[:most]
+    rows = rows[doubt.score[rows] > 0]
+    nearest = exact_topk(vectors[rows], vectors, min(_NEIGHBOURS, len(vectors) - 1), exclude=rows).indices
+    return tuple(_suspect(pictures[row], names, classes, classes[near], doubt, int(row)) for row, near in zip(rows, nearest, strict=True))
 
 
 def _suspect(
-    picture: Picture, names: Sequence[str], classes: NDArray[np.int64], vectors: NDArray[np.float32], doubt: LabelDoubt, row: int
+    picture: Picture, names: Sequence[str], classes: NDArray[np.int64], nearest: NDArray[np.int64], doubt: LabelDoubt, row: int
 ) -> Suspect:
-    alike = vectors @ vectors[row]
-    alike[row] = -np.inf
-    nearest = classes[np.argpartition(-alike, min(_NEIGHBOURS, len(alike) - 1))[:_NEIGHBOURS]]
     suspected = int(doubt.suspected[row])
     own, theirs = int((nearest == classes[row]).sum()), int((nearest == suspected).sum())
     return Suspect(

@@ -17,7 +17,7 @@ from lookalike_model.spec import NetworkSpec
 from lookalike_trainer.data_checks.findings import describe_both_sides, on_both_sides
 from lookalike_trainer.exclusion import read_excluded
 from lookalike_trainer.training.dataset import Labels, describe_singles, describe_unreadable, read_pictures
-from lookalike_trainer.training.errors import JobError, Reason
+from lookalike_trainer.training.errors import Cancelled, JobError, Reason
 from lookalike_trainer.training.evaluation import HeldOut, HeldOutScores
 from lookalike_trainer.training.events import EventLog
 from lookalike_trainer.training.interruption import Interruption
@@ -125,7 +125,9 @@ def _report(
         teller = _teller(job, plan, bundle)
         findings = inspect_data(inspected, teller, [names[index] for index in split.held_out], log, stop)
         leave_training(folder, job, inspected, findings, bundle, split, notes, stop)
-    except (OSError, MemoryError, RuntimeError) as error:
+    except Cancelled:
+        raise
+    except Exception as error:  # whatever it is, the model is made
         traceback.print_exc()
         log.report("report", 0, len(store.pictures), "pictures", f"the report could not be made: {error}")
     else:
