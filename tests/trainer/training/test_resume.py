@@ -13,6 +13,8 @@ from lookalike_trainer.training.checkpoints import Checkpoints
 from lookalike_trainer.training.frozen import FROZEN
 from lookalike_trainer.training.interruption import Interruption
 from lookalike_trainer.training.job import CHECKPOINTS
+from lookalike_trainer.training.position import POSITION
+from lookalike_trainer.training.result import SCRATCH
 from lookalike_trainer.training.start import build_network
 from lookalike_trainer.worker import main
 
@@ -224,7 +226,9 @@ def test_decoded_pixels_are_used_again_if_they_are_whole(work: Work, job_folder:
 def test_a_job_that_is_done_is_not_done_again(work: Work, job_folder: JobFolder, events: Events) -> None:
     folder = job_folder()
     assert work(folder) == 0
-    assert sorted(path.name for path in folder.iterdir()) == ["bundle", "events.jsonl", "job.json", "result.json"]
+    left = {path.name for path in folder.iterdir()}
+    assert {"bundle", "events.jsonl", "result.json", "report.html"} <= left
+    assert not {CHECKPOINTS, SCRATCH, POSITION, FROZEN} & left
     told = events(folder)
     assert work(folder) == 0
     assert events(folder) == told

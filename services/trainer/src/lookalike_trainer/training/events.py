@@ -13,12 +13,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-Stage = Literal["prepare", "train", "evaluate", "bundle"]
+from lookalike_trainer.training.tensorboard import ScalarLog
+
+Stage = Literal["prepare", "train", "evaluate", "bundle", "report"]
 _SECONDS_BETWEEN = 1.0
 
 
 class EventLog:
     """Appends events, each line flushed as it is written, milestones synced to the disk.
+
+    Figures of the training go to TensorBoard's files beside it too.
 
     Args:
         kept: number of the last event that the service has kept. After a power failure the file may lack some.
@@ -31,6 +35,7 @@ class EventLog:
         last, self._told = _read_end(path)
         self._sequence = max(last, kept)
         self._file = path.open("a", encoding="utf-8")
+        self._scalars = ScalarLog(path.parent)
         self._last = 0.0
         self.milestones = 0
 
@@ -38,6 +43,7 @@ class EventLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._scalars.close()
         self._file.close()
 
     def report(
@@ -93,6 +99,8 @@ class EventLog:
         }
         self._file.write(json.dumps(event, ensure_ascii=False) + "\n")
         self._file.flush()
+        if stage in ("train", "evaluate"):
+            self._scalars.add(done if stage == "train" else 0, metrics or {})
         self._last = time.monotonic()
 
 

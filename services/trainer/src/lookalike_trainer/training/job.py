@@ -13,13 +13,18 @@ CHECKPOINTS = "checkpoints"
 
 
 class DatasetReference(Record):
-    """A revision of a dataset, and where its pictures lie."""
+    """A revision of a dataset, and where its pictures lie.
+
+    Attributes:
+        excluded: a file that lists paths of pictures that are left out, a JSON array.
+    """
 
     name: str
     revision: int
     fingerprint: str
     manifest: str
     blobs: str
+    excluded: str | None = None
 
 
 class Start(Record):
@@ -28,11 +33,13 @@ class Start(Record):
     Attributes:
         name: of built-in weights, or timm's of a network.
         path: a weights file, or a bundle's folder.
+        label: what to call it where people read.
     """
 
     kind: Literal["builtin", "random", "timm", "weights", "bundle"]
     name: str | None = None
     path: str | None = None
+    label: str | None = None
 
 
 class TrainJob(Record):
@@ -57,7 +64,12 @@ class TrainJob(Record):
 
 
 class ImportJob(Record):
-    """Make a model of an existing network. `events_kept`: number of the last event that the service has."""
+    """Make a model of an existing network.
+
+    Attributes:
+        folder: a file's place by its path inside a folder that is imported whole.
+        events_kept: number of the last event that the service has.
+    """
 
     kind: Literal["import"]
     uid: str
@@ -67,13 +79,29 @@ class ImportJob(Record):
     builtin: str | None = None
     overrides: dict[str, str | int] = Field(default_factory=dict)
     events_kept: int = Field(default=0, ge=0)
+    folder: dict[str, str] = Field(default_factory=dict)
 
 
-Job = Annotated[TrainJob | ImportJob, Field(discriminator="kind")]
-_JOB: TypeAdapter[TrainJob | ImportJob] = TypeAdapter(Job)
+class CheckJob(Record):
+    """Look for what is wrong with a dataset.
+
+    Attributes:
+        init: what tells which pictures look alike.
+        events_kept: number of the last event that the service has.
+    """
+
+    kind: Literal["check"]
+    uid: str
+    dataset: DatasetReference
+    init: Start
+    events_kept: int = Field(default=0, ge=0)
 
 
-def read_job(path: Path) -> TrainJob | ImportJob:
+Job = TrainJob | ImportJob | CheckJob
+_JOB: TypeAdapter[Job] = TypeAdapter(Annotated[Job, Field(discriminator="kind")])
+
+
+def read_job(path: Path) -> Job:
     """The job that a worker was given.
 
     Raises:

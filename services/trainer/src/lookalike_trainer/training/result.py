@@ -40,6 +40,14 @@ class Result:
         return cls(metrics, profiles, bundle.default_profile, notes)
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What came of a check, for `result.json`: figures by name, sentences for the user."""
+
+    metrics: Mapping[str, float]
+    notes: tuple[str, ...]
+
+
 def clear(folder: Path) -> None:
     """Remove half of a bundle; what a run goes on from stays, and so do the events, which are read by number."""
     for name in (BUNDLE, f".{BUNDLE}.part"):
@@ -64,7 +72,7 @@ def has_failed(folder: Path) -> bool:
     return (folder / ERROR).exists()
 
 
-def write_result(folder: Path, result: Result) -> None:
+def write_result(folder: Path, result: Result | Checked) -> None:
     """Write `result.json`; once it is there, the job is done."""
     _write(folder / RESULT, asdict(result))
 
