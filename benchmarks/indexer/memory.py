@@ -17,13 +17,14 @@ def resident_bytes(out: Path, dim: int) -> dict[str, int]:
 
     Pages of mapped files that were read count: they are what should fit. hnswlib and faiss hold the vectors in theirs.
     """
-    context = multiprocessing.get_context("spawn")
-    grown = {}
-    for path in sorted(out.iterdir()):
-        if path.suffix in {".ann", ".bin"} or path.is_dir():
-            with context.Pool(1) as pool:
-                grown[path.name] = pool.apply(_growth, (path, dim))
-    return grown
+    paths = (path for path in sorted(out.iterdir()) if path.suffix in {".ann", ".bin"} or path.is_dir())
+    return {path.name: resident_growth(path, dim) for path in paths}
+
+
+def resident_growth(path: Path, dim: int) -> int:
+    """Return the same for one index, or one of our builds."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_growth, (path, dim))
 
 
 def _growth(path: Path, dim: int) -> int:

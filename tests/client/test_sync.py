@@ -19,7 +19,7 @@ from lookalike._trainer import AsyncTrainer
 )
 def test_every_method_is_there_with_its_signature(synchronous: type, asynchronous: type) -> None:
     ours = {name: value for name, value in vars(synchronous).items() if not name.startswith("_")}
-    theirs = {name: value for name, value in vars(asynchronous).items() if not name.startswith("_")}
+    theirs = {name: value for name, value in inspect.getmembers(asynchronous, inspect.isfunction) if not name.startswith("_")}
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
         assert inspect.signature(ours[name]) == inspect.signature(value)

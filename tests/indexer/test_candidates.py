@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from lookalike_indexer.candidates import Asked, Effort
 from lookalike_indexer.candidates.annoy import AnnoyCandidates, write_trees
 from lookalike_indexer.candidates.exact import ExactCandidates, rows_of
-from lookalike_retrieval import normalise
+from lookalike_indexer.candidates.reduction import PROJECTION_FILE, Reduction, open_reducer
+from lookalike_indexer.candidates.sources import file_of, open_index, write_index
+from lookalike_indexer.engines import require_engine
+from lookalike_indexer.records import Index
+from lookalike_retrieval import fit_pca, normalise
+from lookalike_runtime.errors import FailedPrecondition
 
 
 def units(count: int, dim: int = 16) -> NDArray[np.float32]:
@@ -16,8 +24,10 @@ def units(count: int, dim: int = 16) -> NDArray[np.float32]:
 
 
 def open_trees(folder: Path, vectors: NDArray[np.float32], effort: Effort = Effort(1000, 50)) -> AnnoyCandidates:  # noqa: B008
-    write_trees(vectors, folder, trees=10, reduced_dim=8)
-    return AnnoyCandidates(folder, vectors.shape[1], effort)
+    reduction = Reduction(vectors, [8])
+    index = Index("annoy", (reduction.dims or [vectors.shape[1]])[0], trees=10)
+    write_trees(reduction.rows(index.reduced_dim), folder / "trees", index)
+    return AnnoyCandidates(folder / "trees", index, reduction.reducer(), len(vectors)).at(effort)
 
 
 def test_exact_proposes_the_nearest_live_rows() -> None:
@@ -40,13 +50,46 @@ def test_a_choice_of_all_rows_is_the_array_itself() -> None:
     assert len(rows_of(vectors, np.array([3, 1]))) == 2
 
 
-def test_the_same_vectors_make_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("index", [Index("annoy", 8, trees=10), Index("scan", 8), Index("hnsw", 8, links=8)])
+def test_the_same_vectors_make_the_same_bytes(tmp_path: Path, index: Index) -> None:
     vectors = units(300)
     for name in "ab":
         (tmp_path / name).mkdir()
-        write_trees(vectors, tmp_path / name, trees=10, reduced_dim=8)
-    for file in ("trees.ann", "projection.npy"):
+        reduction = Reduction(vectors, [4, 8])
+        write_index(reduction.rows(8), tmp_path / name, index)
+        reduction.save(tmp_path / name, 8)
+    for file in (file_of(index), PROJECTION_FILE):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+@pytest.mark.parametrize("index", [Index("annoy", 8, trees=10), Index("scan", 8), Index("hnsw", 8, links=8)])
+def test_an_index_of_another_shape_is_refused(tmp_path: Path, index: Index) -> None:
+    vectors = units(300)
+    reduction = Reduction(vectors, [4, 8])
+    reducer = reduction.reducer()
+    write_index(reduction.rows(8), tmp_path, index)
+    assert len(open_index(tmp_path, index, 16, 300, reducer).ordered(vectors[:2], Effort(50, 10))) == 2
+    with pytest.raises(ValueError, match="does not reduce"):
+        open_index(tmp_path, index._replace(reduced_dim=9), 16, 300, reducer)
+    with pytest.raises((ValueError, OSError)):
+        open_index(tmp_path, index, 16, 299, reducer)
+    (tmp_path / file_of(index)).unlink()
+    with pytest.raises((ValueError, OSError)):
+        open_index(tmp_path, index, 16, 300, reducer)
+
+
+def test_one_fit_serves_all_dimensions_that_reduce(tmp_path: Path) -> None:
+    vectors = units(300)
+    reduction = Reduction(vectors, [8, 4, 16, 20, 1])
+    assert reduction.dims == [4, 8]
+    for dims in (4, 8):
+        np.testing.assert_allclose(reduction.rows(dims), fit_pca(vectors, dims).apply(vectors), atol=1e-5)
+    reduction.save(tmp_path, 8)
+    reducer = open_reducer(tmp_path)
+    assert reducer is not None
+    projected = reducer.project(vectors[:9], 4)
+    np.testing.assert_allclose(normalise(projected), reduction.rows(4)[:9], atol=1e-5)
+    assert Reduction(normalise(np.ones((50, 16), np.float32)), [8]).dims == []
 
 
 def test_annoy_proposes_no_dead_row_and_looks_deeper_for_them(tmp_path: Path) -> None:
@@ -73,5 +116,37 @@ def test_annoy_looks_deeper_for_many_hits_but_as_told_if_told(tmp_path: Path) ->
 def test_vectors_that_cannot_be_reduced_are_indexed_as_they_are(tmp_path: Path) -> None:
     alike = normalise(np.ones((50, 16), np.float32))
     source = open_trees(tmp_path, alike)
-    assert source.reduced_dim == 16
     assert len(source.propose(alike[:1], 10, np.zeros(50, np.bool_)).rows[0]) == 50
+
+
+def test_the_engine_hnsw_is_refused_where_hnswlib_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert require_engine("hnsw") == "hnsw"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(FailedPrecondition, match="pip install") as refusal:
+        require_engine("hnsw")
+    assert refusal.value.reason == "ENGINE_UNSUPPORTED"
+    assert require_engine("annoy") == "annoy"
+
+
+def test_a_build_with_a_graph_is_damaged_where_hnswlib_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = Index("hnsw", 16, links=8)
+    write_index(units(50), tmp_path, index)
+    monkeypatch.setitem(sys.modules, "hnswlib", None)
+    with pytest.raises(ValueError, match="hnswlib"):
+        open_index(tmp_path, index, 16, 50, None)
+
+
+def test_a_graph_proposes_no_dead_row_and_nothing_where_it_finds_too_few(tmp_path: Path) -> None:
+    vectors, index = units(400), Index("hnsw", 16, links=8)
+    write_index(vectors, tmp_path, index)
+    source = open_index(tmp_path, index, 16, 400, None).at(Effort(40, 20))
+    dead = np.zeros(400, np.bool_)
+    assert [len(rows) for rows in source.propose(vectors[:3], 5, dead).rows] == [20] * 3
+    dead[:200] = True
+    for rows in source.propose(vectors[:3], 5, dead).rows:
+        assert len(rows) > 5
+        assert not dead[rows].any()
+    # Places that no link leads to are not found: two rows alone in an index that is asked for more.
+    write_index(vectors[:2], tmp_path, index)
+    few = open_index(tmp_path, index, 16, 2, None).at(Effort(40, 20))
+    assert [len(rows) for rows in few.propose(vectors[:2], 5, np.zeros(2, np.bool_)).rows] == [2, 2]

@@ -8,7 +8,7 @@ import pytest
 from lookalike_indexer.admission import Offer
 from lookalike_indexer.collection import OpenCollection
 from lookalike_indexer.filters import Exists, Filter
-from lookalike_indexer.search import unit_queries
+from lookalike_indexer.queries import unit_queries
 from lookalike_indexer.store import Columns, NewItem, StoredItem
 
 
@@ -20,7 +20,9 @@ def test_a_search_that_changes_overtake_again_and_again_misses_no_item(
     read = collection.store.get
 
     def overtaken(ids: Iterable[str], columns: Columns) -> tuple[int, dict[str, StoredItem]]:
-        collection._present.renumber(collection.store.change([NewItem("a", "new")]))
+        # A writer waits while a search keeps it out.
+        if not collection._lock.locked():
+            collection._present.renumber(collection.store.change([NewItem("a", "new")]))
         return read(ids, columns)
 
     monkeypatch.setattr(collection.store, "get", overtaken)

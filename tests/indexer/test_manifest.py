@@ -16,7 +16,7 @@ from lookalike_indexer.served_build import open_build
 from lookalike_indexer.store import NewItem
 
 AUGMENTED = ["neighbours.u32", "raw.f32", "similarities.f32", "weights.f32"]
-FILES = sorted([*AUGMENTED, "ids.json", "manifest.json", "projection.npy", "trees.ann", "vectors.f32"])
+FILES = sorted([*AUGMENTED, "ids.json", "manifest.json", "projection.npy", "trees-4-5.ann", "vectors.f32"])
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_build_of_another_kind_is_not_loaded(folder: Path, space: Space, field
 def test_a_manifest_cannot_name_files_outside_its_folder(folder: Path, space: Space) -> None:
     path = folder / "manifest.json"
     document = json.loads(path.read_text())
-    document["files"]["../../items.db"] = document["files"].pop("trees.ann")
+    document["files"]["../../items.db"] = document["files"].pop("trees-4-5.ann")
     path.write_text(json.dumps(document))
     with pytest.raises(DamagedBuild):
         open_build(folder, 1, space)

@@ -8,6 +8,8 @@ import pytest
 from lookalike_indexer.builds.measure import choose_probes, recalls, wilson_low
 from lookalike_indexer.candidates import Effort
 from lookalike_indexer.candidates.annoy import AnnoyCandidates, write_trees
+from lookalike_indexer.candidates.reduction import Reduction
+from lookalike_indexer.records import Index
 from lookalike_retrieval import augment, normalise
 
 
@@ -26,8 +28,9 @@ def test_recall_is_what_a_plain_loop_counts_with_probes_left_out_on_both_sides(t
     rng = np.random.default_rng(2)
     raw = normalise(rng.standard_normal((400, 16)))
     served = augment(raw, dba)
-    write_trees(served, tmp_path, trees=4, reduced_dim=4)
-    source = AnnoyCandidates(tmp_path, 16, Effort(0, 0))
+    reduction, index = Reduction(served, [4]), Index("annoy", 4, trees=4)
+    write_trees(reduction.rows(4), tmp_path / "trees", index)
+    source = AnnoyCandidates(tmp_path / "trees", index, reduction.reducer(), 400)
     probes = choose_probes(raw, served, 100)
     assert len(probes.rows) == 40
     places = [(1, [5, 20]), (10, [20, 60]), (100, [150, 400])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +10,15 @@ import pytest
 from numpy.typing import NDArray
 
 from lookalike_indexer.admission import Offer
-from lookalike_indexer.builds import contest
+from lookalike_indexer.builds import contest, grid
 from lookalike_indexer.builds.job import Job
-from lookalike_indexer.builds.planning import Option
 from lookalike_indexer.builds.stages import run_build
 from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Candidates, Proposal
 from lookalike_indexer.candidates.exact import ExactCandidates
 from lookalike_indexer.candidates.planned import PlannedCandidates
+from lookalike_indexer.candidates.sources import file_of
 from lookalike_indexer.collection import ITEMS_FILE, OpenCollection, create_folder
-from lookalike_indexer.records import BuildReport, Collection, Dba, PlanEntry, Source, Space
+from lookalike_indexer.records import BuildReport, Collection, Dba, Engine, Index, PlanEntry, Source, Space
 from lookalike_indexer.search import search
 from lookalike_indexer.served_build import ServedBuild, open_build
 from lookalike_indexer.store import NewItem
@@ -47,12 +47,12 @@ def build(tmp_path: Path) -> Build:
     collection.upsert([Offer(NewItem(f"{n:05d}")) for n in range(COUNT)], clustered())
     collection.close()
 
-    def make(**fields: bool) -> tuple[Path, BuildReport]:
+    def make(*, engine: Engine = "annoy", force_engine: bool = False) -> tuple[Path, BuildReport]:
         target = tmp_path / "build"
         target.mkdir()
         job = Job(
-            database=folder / ITEMS_FILE, folder=target, space=SPACE, engine="annoy", dba=Dba(),
-            trees=20, reduced_dim=32, force_engine=fields.get("force_engine", False), recall_target=0.9, exact_below=0,
+            database=folder / ITEMS_FILE, folder=target, space=SPACE, engine=engine, dba=Dba(),
+            trees=20, reduced_dim=32, force_engine=force_engine, recall_target=0.9, exact_below=0,
         )  # fmt: skip
         return target, run_build(job, lambda _: None)
 
@@ -62,10 +62,10 @@ def build(tmp_path: Path) -> Build:
 def prefer(monkeypatch: pytest.MonkeyPatch, source: Source) -> None:
     """Let one source seem quick and the others slow: only clocks are replaced, recalls are measured."""
 
-    def time_of(_: object, option: Option, batch: bool) -> float:
-        return (1.0 if option.source == source else 100.0) + option.effort.depth / 1e4 + batch
+    def times_of(_: object, entries: Sequence[PlanEntry], runs: int | None) -> list[float]:
+        return [(1.0 if each.source == source else 100.0) + each.depth / 1e4 + each.search_k / 1e7 for each in entries]
 
-    monkeypatch.setattr(contest.Contest, "_time", time_of)
+    monkeypatch.setattr(contest.Contest, "_times", times_of)
 
 
 def view_of(build: ServedBuild) -> View:
@@ -77,12 +77,12 @@ def refuse(*_: object) -> None:
 
 
 @pytest.mark.parametrize("queries", [1, 32])
-@pytest.mark.parametrize("source", ["annoy", "scan"])
+@pytest.mark.parametrize("source", ["annoy", "scan", "hnsw"])
 def test_each_source_reaches_its_planned_recall_by_itself(
     build: Build, monkeypatch: pytest.MonkeyPatch, source: Source, queries: int
 ) -> None:
     prefer(monkeypatch, source)
-    folder, report = build()
+    folder, report = build(engine="hnsw" if source == "hnsw" else "annoy")
     opened = open_build(folder, 1, SPACE)
     monkeypatch.setattr(ExactCandidates, "propose", refuse)
     vectors = opened.vectors
@@ -102,16 +102,15 @@ def test_each_source_reaches_its_planned_recall_by_itself(
         assert np.mean(shares) == pytest.approx(entry.recall, abs=0.08)
 
 
-@pytest.mark.parametrize("source", ["annoy", "scan", "exact"])
+@pytest.mark.parametrize("source", ["annoy", "scan", "exact", "hnsw"])
 def test_a_build_keeps_the_files_of_its_plan_alone(build: Build, monkeypatch: pytest.MonkeyPatch, source: Source) -> None:
     prefer(monkeypatch, source)
-    folder, report = build()
+    folder, report = build(engine="hnsw" if source == "hnsw" else "annoy")
     names = {path.name for path in folder.iterdir()} - {"ids.json", "manifest.json", "vectors.f32"}
-    dims = {entry.reduced_dim for entry in report.plan if entry.source == "scan"}
-    expected = {name for each in dims for name in (f"scan-{each}.f32", f"scan-{each}.npy")}
-    if any(entry.source == "annoy" for entry in report.plan):
-        expected |= {"trees.ann", "projection.npy"}
-    assert names == expected
+    expected = {file_of(entry.index) for entry in report.plan if entry.source != "exact"}
+    assert names == expected | ({"projection.npy"} if expected else set())
+    # What lost is reported nevertheless.
+    assert {each.source for each in report.measured} >= {"scan", "exact", report.engine if source == "hnsw" else "annoy"}
     assert (report.engine == "exact") == (source == "exact")
     assert bool(report.trees) == (source == "annoy")
     assert (report.chosen is not None) == (source == "annoy")
@@ -197,3 +196,36 @@ def test_a_recall_is_answered_by_what_was_measured_to_reach_it_else_exactly() ->
     assert planned.propose(query, 10, dead, Asked(recall=0.94)).source == "exact"
     assert planned.effort(1, 10, dead, Asked(recall=0.94)) == COUNT
     assert len(scan.asked) == 1
+
+
+def test_a_search_is_told_what_it_followed_and_a_recall_takes_the_cheapest_that_reaches_it(build: Build) -> None:
+    folder, report = build(force_engine=True)
+    view = view_of(open_build(folder, 1, SPACE))
+    kept = {each.index for each in report.plan}
+    for count, k, hits in ((1, 7, 10), (40, 10, 10), (1, 100, 100)):
+        queries, batch = np.asarray(clustered()[:count]), count >= 8
+        (planned,) = (each for each in report.plan if (each.k, each.batch) == (hits, batch))
+        assert search(view, queries, k).entry == planned
+        ways = [each for each in report.measured if (each.k, each.batch) == (hits, batch) and each.milliseconds > 0]
+        for recall in (0.3, 0.8, 0.9):
+            found = search(view, queries, k, asked=Asked(recall=recall))
+            reaching = [each for each in ways if each.recall_low >= recall and (each.source == "exact" or each.index in kept)]
+            assert found.entry == min(reaching, key=lambda each: each.milliseconds)
+            assert found.source == found.entry.source
+        assert search(view, queries, k, asked=Asked(recall=0.99999)).exact
+        assert search(view, queries, k, asked=Asked(search_k=77)).entry is None
+        assert search(view, queries, k, exact=True).entry is None
+
+
+def test_nothing_is_tried_that_would_take_too_long_but_the_first_of_an_engine(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid, "MOST_SECONDS", 0.0)
+    _, report = build(engine="hnsw", force_engine=True)
+    assert {each.index for each in report.measured if each.source == "hnsw"} == {Index("hnsw", 32, links=16)}
+
+
+def test_an_engine_that_costs_far_more_than_a_scan_is_tried_once(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    prefer(monkeypatch, "scan")
+    _, report = build(engine="hnsw")
+    assert len({each.index for each in report.measured if each.source == "hnsw"}) == 1
+    assert {each.source for each in report.plan} == {"scan"}
+    assert report.engine == "hnsw"

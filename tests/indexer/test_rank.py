@@ -85,7 +85,7 @@ def test_a_state_is_of_one_revision_whatever_is_written_replaced_and_deleted_mea
 
 def test_writes_without_a_pause_are_told(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(store, ["a", "b"])
-    writing_between_pages(store, monkeypatch, lambda run: put(store, ["a"], seed=run))  # type: ignore[arg-type, func-returns-value]
+    writing_between_pages(store, monkeypatch, lambda run: put(store, ["a"], seed=run))  # type: ignore[arg-type]
     with pytest.raises(Aborted, match="faster than it could be read"):
         take_state(store, DIM, tmp_path / "rows")
 

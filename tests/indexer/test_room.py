@@ -15,7 +15,7 @@ from lookalike_indexer.builds.stages import run_build
 from lookalike_indexer.catalog import Catalog
 from lookalike_indexer.collection import OpenCollection
 from lookalike_indexer.collections import Collections
-from lookalike_indexer.records import BuildSpec, Collection, Dba, Progress
+from lookalike_indexer.records import BuildSpec, Collection, Dba, Engine, Progress
 from lookalike_indexer.store import NewItem
 from lookalike_runtime.errors import ResourceExhausted
 
@@ -35,10 +35,12 @@ def filled(collection: OpenCollection, rng: np.random.Generator) -> OpenCollecti
     return collection
 
 
+@pytest.mark.parametrize("engine", ["annoy", "hnsw"])
 @pytest.mark.parametrize("dba", [0, 3])
 def test_a_build_never_takes_more_than_was_said(
-    filled: OpenCollection, catalog: Catalog, builds: BuildLog, record: Collection, dba: int
+    filled: OpenCollection, catalog: Catalog, builds: BuildLog, record: Collection, dba: int, engine: Engine
 ) -> None:
+    record = record.model_copy(update={"engine": engine})
     catalog.add(record)
     spec = BuildSpec(dba=Dba(k=dba), force_engine=True)
     build, _ = builds.add(record.uid, spec, "r")
@@ -59,7 +61,7 @@ def test_a_build_never_takes_more_than_was_said(
 def test_what_is_added_shows_in_what_is_needed(record: Collection) -> None:
     plain = bytes_needed(record, BuildSpec(), 1000, 0)
     assert bytes_needed(record, BuildSpec(), 2000, 0) == 2 * plain
-    assert bytes_needed(record, BuildSpec(dba=Dba(k=1)), 1000, 0) == plain + 1000 * 8 * 4
+    assert bytes_needed(record, BuildSpec(dba=Dba(k=1)), 1000, 0) == plain + 1000 * (8 * 4 + 12)
     assert bytes_needed(record, BuildSpec(purge=True), 1000, 12_345) == plain + 12_345
     assert bytes_needed(record, BuildSpec(trees=1000), 1000, 0) > plain
     assert bytes_needed(record.model_copy(update={"engine": "exact"}), BuildSpec(), 1000, 0) < plain

@@ -7,7 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from lookalike_indexer.candidates import Effort, scan
-from lookalike_indexer.candidates.scan import ScanCandidates, scan_files, write_scans
+from lookalike_indexer.candidates.reduction import Reduction
+from lookalike_indexer.candidates.scan import ScanCandidates, best, write_scan
+from lookalike_indexer.records import Index
 from lookalike_retrieval import fit_pca, normalise
 
 
@@ -20,14 +22,29 @@ def vectors() -> NDArray[np.float32]:
     return units(300)
 
 
+def open_scan(folder: Path, vectors: NDArray[np.float32], dims: int) -> ScanCandidates:
+    reduction, index = Reduction(vectors, [4, 8]), Index("scan", dims)
+    write_scan(reduction.rows(dims), folder / "rows", index)
+    return ScanCandidates(folder / "rows", index, reduction.reducer(), len(vectors))
+
+
+@pytest.mark.parametrize(("count", "depth"), [(1, 1), (50_000, 100), (1_000, 999), (1_000, 1_000), (1_003, 7), (640, 160), (641, 160)])
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_best_places_are_those_of_a_sort(count: int, depth: int, ties: bool) -> None:
+    scores = np.random.default_rng(3).standard_normal((3, count), dtype=np.float32)
+    scores = np.round(scores, 1) if ties else scores
+    for row, places in zip(scores, best(scores, depth), strict=True):
+        assert len(set(places.tolist())) == depth
+        assert sorted(row[places].tolist()) == sorted(row.tolist())[-depth:]
+
+
 @pytest.mark.parametrize("tile", [8 << 20, 700])
 @pytest.mark.parametrize("reduced_dim", [4, 8])
 def test_candidates_are_the_best_live_rows_of_a_plain_loop_over_reduced_vectors(
     tmp_path: Path, vectors: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, tile: int, reduced_dim: int
 ) -> None:
     monkeypatch.setattr(scan, "_TILE_SCORES", tile)
-    assert write_scans(vectors, tmp_path, [8, 4]) == [4, 8]
-    source = ScanCandidates(tmp_path, 24, Effort(0, 0), reduced_dim).at(Effort(0, 20))
+    source = open_scan(tmp_path, vectors, reduced_dim).at(Effort(0, 20))
     dead = np.zeros(300, np.bool_)
     dead[::3] = True
     queries = units(7)
@@ -42,8 +59,7 @@ def test_candidates_are_the_best_live_rows_of_a_plain_loop_over_reduced_vectors(
 
 
 def test_many_hits_are_looked_for_deeper_and_no_more_rows_are_given_than_live(tmp_path: Path, vectors: NDArray[np.float32]) -> None:
-    write_scans(vectors, tmp_path, [4])
-    source = ScanCandidates(tmp_path, 24, Effort(0, 10), 4)
+    source = open_scan(tmp_path, vectors, 4).at(Effort(0, 10))
     dead = np.zeros(300, np.bool_)
     assert [len(rows) for rows in source.propose(units(2), 50, dead).rows] == [100, 100]
     assert len(source.propose(units(1), 200, dead).rows[0]) == 300
@@ -51,16 +67,3 @@ def test_many_hits_are_looked_for_deeper_and_no_more_rows_are_given_than_live(tm
     assert set(source.propose(units(1), 200, dead).rows[0].tolist()) == {0, 1, 2, 3, 4}
     dead[:] = True
     assert [len(rows) for rows in source.propose(units(2), 3, dead).rows] == [0, 0]
-
-
-def test_only_dimensions_that_reduce_are_written(tmp_path: Path, vectors: NDArray[np.float32]) -> None:
-    assert write_scans(vectors, tmp_path, [24, 32, 1]) == []
-    assert write_scans(normalise(np.ones((50, 24), np.float32)), tmp_path, [8]) == []
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_files_of_another_shape_are_refused(tmp_path: Path, vectors: NDArray[np.float32]) -> None:
-    write_scans(vectors, tmp_path, [4, 8])
-    (tmp_path / scan_files(4)[1]).write_bytes((tmp_path / scan_files(8)[1]).read_bytes())
-    with pytest.raises(ValueError, match="shape"):
-        ScanCandidates(tmp_path, 24, Effort(0, 10), 4)

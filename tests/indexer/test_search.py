@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from numpy.typing import NDArray
 
 from lookalike_indexer.admission import Offer
-from lookalike_indexer.builds import stages
+from lookalike_indexer.builds import choice, contest, grid, measure
 from lookalike_indexer.builds.contest import Contest
 from lookalike_indexer.builds.job import Job
 from lookalike_indexer.builds.manifest import read_manifest
@@ -158,6 +158,10 @@ class AnnoyAgainstDictionary(CollectionAgainstDictionary):
     engine = "annoy"
 
 
+class HnswAgainstDictionary(CollectionAgainstDictionary):
+    engine = "hnsw"
+
+
 class ScanAgainstDictionary(CollectionAgainstDictionary):
     """As if the scan were always the quickest, and any recall enough: what it misses would be seen in the hits."""
 
@@ -168,8 +172,9 @@ class ScanAgainstDictionary(CollectionAgainstDictionary):
     @initialize()
     def start(self) -> None:
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(stages, "SCAN_DIMS", (2,))
-        self.patch.setattr(Contest, "_time", lambda _, option, batch: 1.0 if option.source == "scan" else 2.0)  # noqa: ARG005
+        self.patch.setattr(choice, "SCAN_DIMS", (2,))
+        self.patch.setattr(grid, "SCAN_DIMS", (2,))
+        self.patch.setattr(Contest, "_times", lambda _, ways, runs: [1.0 if each.source == "scan" else 2.0 for each in ways])  # noqa: ARG005
         super().start()
 
     def teardown(self) -> None:
@@ -177,13 +182,25 @@ class ScanAgainstDictionary(CollectionAgainstDictionary):
         self.patch.undo()
 
 
-LIGHT = settings(max_examples=40, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+LIGHT = settings(max_examples=100, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
 @pytest.mark.parametrize(
-    ("machine", "source"), [(CollectionAgainstDictionary, "exact"), (AnnoyAgainstDictionary, "annoy"), (ScanAgainstDictionary, "scan")]
+    ("machine", "source"),
+    [
+        (CollectionAgainstDictionary, "exact"),
+        (AnnoyAgainstDictionary, "annoy"),
+        (HnswAgainstDictionary, "hnsw"),
+        (ScanAgainstDictionary, "scan"),
+    ],
 )
-def test_searches_are_a_plain_loop_over_a_dictionary_whatever_came_before(machine: type[CollectionAgainstDictionary], source: str) -> None:
+def test_searches_are_a_plain_loop_over_a_dictionary_whatever_came_before(
+    machine: type[CollectionAgainstDictionary], source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Which is the cheapest does not matter here.
+    for runs in ("_TIMED_SINGLES", "_TIMED_BATCHES"):
+        monkeypatch.setattr(measure, runs, 1)
+    monkeypatch.setattr(contest, "_FINAL_RUNS", {False: 1, True: 1})
     machine.sources.clear()
     run_state_machine_as_test(machine, settings=LIGHT)
     assert source in machine.sources

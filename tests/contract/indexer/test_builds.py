@@ -107,6 +107,7 @@ def test_a_build_reports_its_plan_and_searches_go_by_it(indexer: Indexer, batch:
         for chosen in np.split(np.arange(32), 1 if batch else 32):
             answer = indexer.search(name, vectors[rows[chosen]], entry.k)
             assert (answer.source, answer.exact) == (entry.source, entry.source == builds_pb2.SOURCE_EXACT)
+            assert answer.plan == entry
             for place, hits in zip(chosen, answer.hits, strict=True):
                 found = {int(answer.items[each].id[1:]) for each in hits.item_indices}
                 shares.append(len(found & set(truth.indices[place].tolist())) / entry.k)
@@ -122,7 +123,9 @@ def test_a_small_collection_is_exact_unless_the_engine_is_forced(indexer: Indexe
     assert "fewer than 1,000" in small.reason
     assert not small.plan
     forced = indexer.build(name, force_engine=True).report
-    assert (forced.engine, forced.trees, forced.reduced_dim) == (collections_pb2.ENGINE_ANNOY, 100, 8)
+    assert (forced.engine, forced.reduced_dim) == (collections_pb2.ENGINE_ANNOY, 8)
+    assert forced.trees in {50, 100, 200}
+    assert {entry.trees for entry in forced.measured if entry.source == builds_pb2.SOURCE_ANNOY} == {50, 100, 200}
     assert forced.HasField("chosen")
     assert {entry.source for entry in forced.plan} == {builds_pb2.SOURCE_ANNOY}
     answer = indexer.search(name, vectors[:1])
@@ -144,6 +147,36 @@ def test_a_target_that_is_missed_makes_the_build_exact_unless_the_engine_is_forc
     assert "forced" in forced.reason
     assert forced.chosen.recall_at_10_low == max(point.recall_at_10_low for point in forced.curve)
     assert not indexer.search(name, vectors[:1]).exact
+
+
+def test_a_graph_answers_where_it_is_the_engine(indexer: Indexer) -> None:
+    name, vectors = fresh(indexer, dim=32, engine=collections_pb2.ENGINE_HNSW), clustered(1200, 32)
+    indexer.upsert(name, numbered(1200), vectors)
+    assert indexer.search(name, vectors[:1]).exact
+    report = indexer.build(name, force_engine=True).report
+    assert report.engine == collections_pb2.ENGINE_HNSW
+    assert {(entry.source, entry.trees) for entry in report.plan} == {(builds_pb2.SOURCE_HNSW, 0)}
+    assert all(entry.links and entry.recall_low >= 0.9 for entry in report.plan)
+    answer = indexer.search(name, vectors[:1])
+    assert (answer.source, answer.search_k, answer.exact) == (builds_pb2.SOURCE_HNSW, 0, False)
+    assert answer.plan in list(report.plan)
+    exact = indexer.search(name, vectors[:40], exact=True)
+    assert not exact.HasField("plan")
+    found = [{exact.items[each].id for each in hits.item_indices} for hits in exact.hits]
+    shares = [len(set(ids) & truth) / 10 for ids, truth in zip(indexer.found(name, vectors[:40]), found, strict=True)]
+    assert np.mean(shares) >= 0.9
+    indexer.delete(name, numbered(5))
+    assert not set(indexer.found(name, vectors[:1], 200)[0]) & set(numbered(5))
+
+
+def test_a_search_may_ask_for_a_recall(indexer: Indexer) -> None:
+    name, vectors = fresh(indexer, dim=32), clustered(1200, 32)
+    indexer.upsert(name, numbered(1200), vectors)
+    report = indexer.build(name, force_engine=True, trees=20, reduced_dim=16).report
+    answer = indexer.search(name, vectors[:1], recall=0.8)
+    assert answer.plan in list(report.measured)
+    assert answer.plan.recall_low >= 0.8
+    assert indexer.search(name, vectors[:1], recall=0.99999).exact
 
 
 def test_an_exact_collection_has_exact_builds(indexer: Indexer) -> None:

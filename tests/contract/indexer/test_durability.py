@@ -206,12 +206,12 @@ def test_debris_is_swept_at_the_start(start: Start) -> None:
     assert again.ids(name) == ["a"]
 
 
-@pytest.mark.parametrize("file", ["vectors.f32", "trees.ann", "ids.json", "manifest.json"])
+@pytest.mark.parametrize("file", ["vectors.f32", "trees-4-9.ann", "projection.npy", "ids.json", "manifest.json"])
 def test_a_damaged_build_is_noticed_and_searched_around(start: Start, rng: np.random.Generator, file: str) -> None:
     server = start()
     name, vectors = server.create("c"), rng.standard_normal((100, 8)).astype(np.float32)
     server.upsert(name, [f"i{n:02d}" for n in range(100)], vectors)
-    build = server.build(name, force_engine=True, reduced_dim=4)
+    build = server.build(name, force_engine=True, reduced_dim=4, trees=9)
     uid = server.collections.GetCollection(collections_pb2.GetCollectionRequest(name=name)).uid
     server.kill()
     path = server.data / "indexer" / "collections" / uid / "builds" / "1" / file

@@ -77,7 +77,7 @@ def sides(indexer: Indexer, rng: np.random.Generator) -> tuple[str, str, Vectors
 
 def weight(kind: dba_pb2.DbaWeights.ValueType, k: int, rank: int, cosine: float) -> float:
     by_rank = {dba_pb2.DBA_WEIGHTS_EQUAL: 1.0, dba_pb2.DBA_WEIGHTS_LINEAR: 1 - rank / (k + 1), dba_pb2.DBA_WEIGHTS_RANK: 1 / (1 + rank)}
-    return by_rank.get(kind, max(0.0, cosine) ** 2.5)
+    return float(by_rank.get(kind, max(0.0, cosine) ** 2.5))
 
 
 @pytest.mark.parametrize("kind", dba_pb2.DbaWeights.values()[1:])

@@ -26,8 +26,8 @@ _REPEATABLE = {
     "lookalike.trainer.v1.ModelService": ("ListModels", "GetModelVersion", "ListModelVersions", "ListModelAliases"),
     "lookalike.embedder.v1.EmbedderService": ("Embed",),
     "lookalike.embedder.v1.ServedModelService": ("ListServedModels", "GetServedModel", "LoadModel", "UnloadModel"),
-    "lookalike.indexer.v1.CollectionService": ("GetCollection", "ListCollections", "ListAliases"),
-    "lookalike.indexer.v1.ItemService": ("BatchGetItems", "ListItems", "DeleteItems"),
+    "lookalike.indexer.v1.CollectionService": ("GetCollection", "ListCollections", "GetAlias", "ListAliases"),
+    "lookalike.indexer.v1.ItemService": ("BatchGetItems", "ListItems", "CountItems", "CountValues", "DeleteItems"),
     "lookalike.indexer.v1.BuildService": ("CreateBuild", "GetBuild", "ListBuilds", "CancelBuild", "ActivateBuild"),
     "lookalike.indexer.v1.SearchService": ("Search",),
 }

@@ -14,7 +14,6 @@ from lookalike_indexer.candidates import Asked
 from lookalike_indexer.labels import Labels
 from lookalike_indexer.queries import Queries, Query
 from lookalike_indexer.ranking import NOISE, Ranked, best_scores, served_vectors, settle
-from lookalike_indexer.records import Source
 from lookalike_indexer.search import Ranking, rank
 from lookalike_indexer.view import View
 
@@ -31,20 +30,20 @@ _NEVER = np.float32(-2)
 def rank_groups(view: View, queries: Queries, k: int, labels: Labels, *, exact: bool, asked: Asked, min_score: float) -> Ranking:
     """Find the best hit of the `k` nearest groups of each query: of a label, or an item without one. Raises Overtaken."""
     done: dict[int, Ranked] = {}
-    ways: list[tuple[Source, int]] = []
+    ways: list[Ranking] = []
     pending = list(range(len(queries)))
     depth = max(k, min(_FACTOR * k, _MOST_HITS))
     while pending and depth <= _MOST_HITS:
         looked = rank(view, queries.only(pending), depth, exact=exact, asked=asked)
         settled = dict(_settled(pending, looked.ranked, k, depth, labels, min_score))
-        ways += [(looked.source, looked.search_k)] if settled else []
+        ways += [looked] if settled else []
         done |= settled
         pending = [place for place in pending if place not in settled]
         depth = depth * _FACTOR if looked.source != "exact" else _MOST_HITS + 1
     if pending:
         done |= zip(pending, (each.at_least(min_score) for each in _of_all(view, queries.only(pending), k, labels)), strict=True)
-    source, search_k = next((way for way in ways if way[0] != "exact"), ("exact", 0))
-    return Ranking([done[place] for place in range(len(queries))], source, search_k)
+    way = next((each for each in ways if each.source != "exact"), Ranking([], "exact", 0))
+    return way._replace(ranked=[done[place] for place in range(len(queries))])
 
 
 def _settled(

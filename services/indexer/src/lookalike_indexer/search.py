@@ -13,7 +13,7 @@ from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Proposal
 from lookalike_indexer.candidates.exact import rows_of
 from lookalike_indexer.queries import Queries, Query
 from lookalike_indexer.ranking import NOISE, Bench, Ranked
-from lookalike_indexer.records import Source
+from lookalike_indexer.records import PlanEntry, Source
 from lookalike_indexer.view import Fresh, View
 from lookalike_retrieval import exact_topk
 
@@ -36,11 +36,12 @@ class Hits:
 
 @dataclass(frozen=True)
 class Found:
-    """`source` gave the candidates; `search_k` is 0 by any but Annoy."""
+    """`source` gave the candidates, by `entry` of the build's plan or of what it measured; `search_k` is 0 by any but Annoy."""
 
     hits: list[Hits]
     source: Source
     search_k: int
+    entry: PlanEntry | None = None
 
     @property
     def exact(self) -> bool:
@@ -49,11 +50,12 @@ class Found:
 
 
 class Ranking(NamedTuple):
-    """The hits of each query; `source` gave the candidates, `search_k` is 0 by any but Annoy."""
+    """The hits of each query; `source` gave the candidates, by `entry` of plan or measurement, `search_k` is 0 by any but Annoy."""
 
     ranked: list[Ranked]
     source: Source
     search_k: int
+    entry: PlanEntry | None = None
 
 
 def search(view: View, queries: NDArray[np.float32], k: int, *, exact: bool = False, asked: Asked = NOTHING_ASKED) -> Found:
@@ -62,7 +64,7 @@ def search(view: View, queries: NDArray[np.float32], k: int, *, exact: bool = Fa
 
 
 def found_of(view: View, ranking: Ranking) -> Found:
-    return Found([_hits(view, each) for each in ranking.ranked], ranking.source, ranking.search_k)
+    return Found([_hits(view, each) for each in ranking.ranked], ranking.source, ranking.search_k, ranking.entry)
 
 
 def rank(view: View, queries: Queries, k: int, *, exact: bool = False, asked: Asked = NOTHING_ASKED) -> Ranking:
@@ -76,7 +78,8 @@ def rank(view: View, queries: Queries, k: int, *, exact: bool = False, asked: As
     places = [_joined(rows, slots, len(view.dead)) for rows, slots in zip(built.rows, fresh, strict=True)]
     each = [(query, _together(places[span])) for query, span in zip(queries.each, queries.spans, strict=True)]
     bench = Bench(view, max((len(found) for _, found in each), default=0))
-    return Ranking([bench.ranked(query.pictures, found, k) for query, found in each], built.source, built.search_k)
+    ranked = [bench.ranked(query.pictures, found, k) for query, found in each]
+    return Ranking(ranked, built.source, built.search_k, built.entry)
 
 
 def _joined(rows: NDArray[np.int64], slots: NDArray[np.int64], count: int) -> NDArray[np.int64]:

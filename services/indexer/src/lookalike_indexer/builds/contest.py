@@ -62,6 +62,7 @@ class Contest:
         self._view = _view_of(snapshot, served)
         self._entered: dict[Index, Entered] = {}
         self._measured: list[PlanEntry] = []
+        self._lost: set[Index] = set()
         self._probes: dict[int, Probes] = {}
         for hits, most in _GROUPS:
             self._probes |= dict.fromkeys(hits, choose_probes(snapshot.units, served, hits[-1], most))
@@ -99,12 +100,12 @@ class Contest:
         """Time what is nearly the cheapest again, choose, and keep the files of what is chosen."""
         for slot in _slots():
             self._time_again(slot)
-        plan = make_plan(self._measured, self._target, forced=self._forced, probe_count=self.probe_count)
+        plan = make_plan(self._measured, self._target, forced=self._forced, probe_count=self.probe_count, lost=self._lost)
         self._drop(plan.indexes)
         return plan
 
     def _of(self, slot: Slot) -> Iterator[PlanEntry]:
-        return (each for each in self._measured if (each.k, each.batch) == slot)
+        return (each for each in self._measured if (each.k, each.batch) == slot and each.index not in self._lost)
 
     def _place(self, entry: PlanEntry) -> int:
         return next(place for place, each in enumerate(self._measured) if each is entry)
@@ -127,6 +128,7 @@ class Contest:
     def _drop(self, kept: set[Index]) -> None:
         for index in self._entered.keys() - kept:
             self._entered.pop(index).path.unlink()
+            self._lost.add(index)
 
     def _tried(self, index: Index, source: ReducedCandidates, hits: Sequence[int]) -> Iterator[PlanEntry]:
         """Measure the recall of one effort after another."""
@@ -141,7 +143,9 @@ class Contest:
             now = time.perf_counter()
             met |= {each.k for each in step if each.recall_low >= self._target}
             done = met >= set(hits)
-            if all(each.recall_low >= LEVELS[-1] or each.recall == 1.0 for each in step if each.depth == DEPTHS[each.k][-1]):
+            # A lesser depth finds less: the last of each number of hits tells whether there is more to find.
+            last = {each.k: each for each in step}.values()
+            if all(each.recall_low >= LEVELS[-1] or each.recall == 1.0 for each in last):
                 break
             if now - started > (_MOST_SECONDS / 4 if done else _MOST_SECONDS):
                 break

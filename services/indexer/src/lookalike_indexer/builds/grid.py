@@ -55,13 +55,10 @@ class Grid:
         usable = [each for each in dims if each in self._reduction.dims]
         if not usable or (len(dims) > 1 and self._dim <= _FULL_UP_TO[source]):
             usable.append(self._dim)
-        for each in usable:
-            if not self._goes_on(source, _index(source, each, sizes[0]), forced=forced):
-                break
+        hopeful = all(self._goes_on(source, _index(source, each, sizes[0]), forced=forced) for each in usable)
         leader = self._contest.leader(source)
-        for size in sizes[1:]:
-            if leader is None or not self._goes_on(source, _index(source, leader.reduced_dim, size), forced=forced):
-                break
+        if hopeful and leader:
+            all(self._goes_on(source, _index(source, leader.reduced_dim, size), forced=forced) for size in sizes[1:])
 
     def _goes_on(self, source: Source, index: Index, *, forced: bool) -> bool:
         """Try an index unless it would take too long; returns whether to try others."""

@@ -5,7 +5,7 @@ As a database chooses between an index and a sequential scan.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Final, NamedTuple
 
 from lookalike_indexer.records import EffortPoint, Index, PlanEntry, Source
@@ -40,12 +40,16 @@ class Plan(NamedTuple):
         return any(entry.source == source for entry in self.entries)
 
 
-def make_plan(measured: Sequence[PlanEntry], target: float, *, forced: Source | None, probe_count: int) -> Plan:
-    """Choose among what was `measured`, each for one number of hits and for single queries or batches; what was not timed is not chosen.
+def make_plan(
+    measured: Sequence[PlanEntry], target: float, *, forced: Source | None, probe_count: int, lost: Set[Index] = frozenset()
+) -> Plan:
+    """Choose among what was `measured`, each for one number of hits and for single queries or batches; what was not timed is not chosen,
+    nor what has `lost` its file.
 
     With `forced` among those of one source alone: its best where all miss the target.
     """
-    slots = ([each for each in measured if (each.k, each.batch) == (k, batch)] for k in PLANNED_K for batch in (False, True))
+    there = [each for each in measured if each.index not in lost]
+    slots = ([each for each in there if (each.k, each.batch) == (k, batch)] for k in PLANNED_K for batch in (False, True))
     entries = tuple(entry for slot in slots if (entry := cheapest(slot, target, forced)))
     at_ten = [each for each in measured if each.k == CURVE_K and not each.batch]
     annoy = _shown(entries, at_ten)

@@ -14,10 +14,15 @@ _ID_BYTES = 64
 _NEIGHBOUR_BYTES = 12
 # Of one of Annoy's trees, an item, as measured from 2 to 128 dimensions: 11 to 13.
 _TREE_BYTES = 14
-# Trees of the largest index that is tried.
-_TRIED_TREES = 200
-# Reduced dimensions of all indexes that are tried, together.
-_TRIED_DIMS = 512
+# Annoy's trees, or hnswlib's links, of all indexes that are tried, together; each may be kept until the plan is made.
+_TRIED_TREES = 650
+_TRIED_LINKS = 104
+# Of a link: in the lowest layer there are twice as many, of 4 bytes; the layers above add little.
+_LINK_BYTES = 12
+# Reduced dimensions of all indexes that are tried, scans included, together.
+_TRIED_DIMS = 1_500
+# How often hnswlib may index vectors as they are: once for each number of links.
+_TRIED_FULL = 3
 
 
 def bytes_needed(record: Collection, spec: BuildSpec, items: int, store_bytes: int) -> int:
@@ -25,10 +30,16 @@ def bytes_needed(record: Collection, spec: BuildSpec, items: int, store_bytes: i
     vectors = 4 * record.space.dim
     neighbours = (spec.dba or record.dba).k
     augmented = vectors + _NEIGHBOUR_BYTES * neighbours if neighbours else 0
-    index = 0
-    if record.engine != "exact":
-        index = _TREE_BYTES * (spec.trees or _TRIED_TREES) + 4 * (spec.reduced_dim or min(_TRIED_DIMS, 4 * record.space.dim))
-    return items * (vectors + augmented + index + _ID_BYTES) + (store_bytes if spec.purge else 0)
+    return items * (vectors + augmented + _index_bytes(record, spec) + _ID_BYTES) + (store_bytes if spec.purge else 0)
+
+
+def _index_bytes(record: Collection, spec: BuildSpec) -> int:
+    if record.engine == "exact":
+        return 0
+    reduced = 4 * min(_TRIED_DIMS, 12 * record.space.dim)
+    if record.engine == "hnsw":
+        return reduced + _LINK_BYTES * _TRIED_LINKS + _TRIED_FULL * 4 * record.space.dim
+    return reduced + _TREE_BYTES * (spec.trees or _TRIED_TREES)
 
 
 def require_room(collection: OpenCollection, record: Collection, spec: BuildSpec) -> None:

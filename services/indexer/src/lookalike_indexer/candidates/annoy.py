@@ -31,8 +31,8 @@ class AnnoyCandidates:
         self._dims = index.reduced_dim
         self._trees = AnnoyIndex(self._dims, METRIC)
         self._trees.load(str(path))
-        if (self._trees.get_n_items(), self._trees.get_n_trees()) != (count, index.trees):
-            raise ValueError(f"{path} holds {self._trees.get_n_trees()} trees of {self._trees.get_n_items()} rows")
+        if self._trees.get_n_items() != count:
+            raise ValueError(f"{path} holds {self._trees.get_n_items()} rows instead of {count}")
         self._effort = effort
 
     def at(self, effort: Effort) -> AnnoyCandidates:

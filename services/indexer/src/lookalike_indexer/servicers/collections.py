@@ -11,6 +11,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from lookalike_indexer.catalog import Catalog
 from lookalike_indexer.collections import Collections
+from lookalike_indexer.engines import require_engine
 from lookalike_indexer.lifecycle import Lifecycle
 from lookalike_indexer.records import Alias, Dba, DType, Engine
 from lookalike_indexer.servicers.translate import (
@@ -111,8 +112,8 @@ def _alias_message(alias: Alias) -> collections_pb2.Alias:
 
 def _engine(number: collections_pb2.Engine.ValueType) -> Engine:
     if number not in _ENGINES_BY_NUMBER:
-        raise invalid_field("collection.engine", f"{number} is unknown: send ENGINE_ANNOY or ENGINE_EXACT")
-    return _ENGINES_BY_NUMBER[number]
+        raise invalid_field("collection.engine", f"{number} is unknown: send ENGINE_ANNOY, ENGINE_EXACT or ENGINE_HNSW")
+    return require_engine(_ENGINES_BY_NUMBER[number])
 
 
 def _dtype(number: vectors_pb2.DType.ValueType) -> DType:

@@ -14,7 +14,7 @@ from lookalike_indexer.queries import Combine, Pictures
 from lookalike_indexer.search import Hits
 from lookalike_indexer.servicers.filter_messages import filter_in
 from lookalike_indexer.servicers.item_messages import batch_message, columns_of, item_message, require_room
-from lookalike_indexer.servicers.translate import SOURCES, build_name, collection_name, in_range, vectors_of
+from lookalike_indexer.servicers.translate import SOURCES, build_name, collection_name, in_range, plan_message, vectors_of
 from lookalike_indexer.store import Columns
 from lookalike_protos.indexer.v1 import search_pb2
 from lookalike_runtime.errors import invalid_field
@@ -91,6 +91,7 @@ def response_message(collection: OpenCollection, answer: Answer, columns: Column
         exact=answer.found.exact,
         source=SOURCES[answer.found.source],
         search_k=answer.found.search_k,
+        plan=plan_message(answer.found.entry) if answer.found.entry else None,
     )
 
 

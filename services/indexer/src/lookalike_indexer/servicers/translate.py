@@ -50,12 +50,17 @@ WEIGHTS = {
     "power": dba_pb2.DBA_WEIGHTS_POWER,
 }
 WEIGHTS_BY_NUMBER = {number: name for name, number in WEIGHTS.items()} | {dba_pb2.DBA_WEIGHTS_UNSPECIFIED: "linear"}
-ENGINES: dict[Engine, collections_pb2.Engine.ValueType] = {"annoy": collections_pb2.ENGINE_ANNOY, "exact": collections_pb2.ENGINE_EXACT}
+ENGINES: dict[Engine, collections_pb2.Engine.ValueType] = {
+    "annoy": collections_pb2.ENGINE_ANNOY,
+    "exact": collections_pb2.ENGINE_EXACT,
+    "hnsw": collections_pb2.ENGINE_HNSW,
+}
 DTYPES: dict[DType, vectors_pb2.DType.ValueType] = {"float32": vectors_pb2.D_TYPE_FLOAT32, "float16": vectors_pb2.D_TYPE_FLOAT16}
 SOURCES: dict[Source, builds_pb2.Source.ValueType] = {
     "annoy": builds_pb2.SOURCE_ANNOY,
     "scan": builds_pb2.SOURCE_SCAN,
     "exact": builds_pb2.SOURCE_EXACT,
+    "hnsw": builds_pb2.SOURCE_HNSW,
 }
 ERRORS = {each.code: each for each in ServiceError.__subclasses__()}
 
@@ -223,7 +228,8 @@ def _report_message(report: BuildReport) -> builds_pb2.BuildReport:
         reduced_dim=report.reduced_dim,
         curve=[_effort_message(point) for point in report.curve],
         chosen=_effort_message(report.chosen) if report.chosen else None,
-        plan=map(_plan_message, report.plan),
+        plan=map(plan_message, report.plan),
+        measured=map(plan_message, report.measured),
         recall_target=report.recall_target,
         probe_count=report.probe_count,
         size_bytes=report.size_bytes,
@@ -241,5 +247,5 @@ def _effort_message(point: EffortPoint) -> builds_pb2.EffortPoint:
     )
 
 
-def _plan_message(entry: PlanEntry) -> builds_pb2.PlanEntry:
+def plan_message(entry: PlanEntry) -> builds_pb2.PlanEntry:
     return builds_pb2.PlanEntry(**{**entry.model_dump(), "source": SOURCES[entry.source]})
