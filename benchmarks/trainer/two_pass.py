@@ -25,9 +25,10 @@ import torch
 from lookalike_model.network import RetrievalNetwork
 from lookalike_model.spec import ChannelStatistics, EmbeddingSpec, NetworkSpec
 from lookalike_trainer.training.allocator import keep_freed_memory
+from lookalike_trainer.training.batches import TrainingData
 from lookalike_trainer.training.interruption import Interruption
 from lookalike_trainer.training.job import Start
-from lookalike_trainer.training.loop import Trainer, TrainingData
+from lookalike_trainer.training.loop import Trainer
 from lookalike_trainer.training.pixels import PixelStore
 from lookalike_trainer.training.recipe_files import load_recipe
 from lookalike_trainer.training.resolve import Device, PixelPlan, ResolvedRecipe
@@ -94,6 +95,7 @@ def run(setting: Setting, case: Case) -> Figures:
     with _peak(setting.device) as peak:
         for _ in range(setting.steps):
             trainer.run_epoch(state, lambda _done, _total: None)
+            state.conclude_epoch({})
     return Figures(peak[0], (time.monotonic() - started) / setting.steps)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 FINGERPRINT = "ls1:" + "0" * 64
 
 
-def main(folder: Path) -> int:
+def main(folder: Path) -> int:  # noqa: C901, a case a line
     job = json.loads((folder / "job.json").read_text())
     behaviour = job["model"]
     starts = folder.parent / f"starts-{job['uid']}"
@@ -28,6 +29,11 @@ def main(folder: Path) -> int:
             report(folder, "train", step, 600)
             time.sleep(0.1)
     match behaviour:
+        case "killed-at-each-step" | "killed-further-and-further":
+            count = len(starts.read_text().split())
+            (folder / "position").write_bytes(struct.pack("<q", count))
+            if behaviour == "killed-further-and-further" or count < 6:
+                os.kill(os.getpid(), signal.SIGKILL)
         case "stubborn":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             report(folder, "train", 1, 1)
@@ -35,6 +41,8 @@ def main(folder: Path) -> int:
         case "crash":
             print("ValueError: the moon is in the wrong place", file=sys.stderr)
             return 3
+        case "no-room-for-words":
+            return 74
         case "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         case "refuses":
@@ -54,8 +62,19 @@ def main(folder: Path) -> int:
 
 
 def report(folder: Path, stage: str, done: int, total: int, message: str = "", **metrics: float) -> None:
-    line = {"time": time.time(), "stage": stage, "done": done, "total": total, "unit": "steps", "message": message, "metrics": metrics}
-    with (folder / "events.jsonl").open("a") as file:
+    events = folder / "events.jsonl"
+    sequence = 1 + (len(events.read_text().splitlines()) if events.exists() else 0)
+    numbers = {"sequence": sequence, "milestone": 0}
+    line = numbers | {
+        "time": time.time(),
+        "stage": stage,
+        "done": done,
+        "total": total,
+        "unit": "steps",
+        "message": message,
+        "metrics": metrics,
+    }
+    with events.open("a") as file:
         file.write(json.dumps(line) + "\n")
 
 

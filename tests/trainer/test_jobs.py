@@ -120,7 +120,7 @@ def test_jobs_run_oldest_first_and_are_listed_newest_first(parts: Parts) -> None
 def test_events_are_numbered_without_gaps(parts: Parts) -> None:
     uid = parts.queue()
     parts.jobs.claim()
-    parts.jobs.add_reports(uid, [Report(1.0, Progress("train", 1, 9, "steps"), "on the way", {"loss": 2.5}), Report(2.0)])
+    parts.jobs.add_reports(uid, [(1, Report(1.0, Progress("train", 1, 9, "steps"), "on the way", {"loss": 2.5})), (2, Report(2.0))])
     parts.jobs.finish(uid, State.SUCCEEDED, message="made it", version=1)
     assert [number for number, _, _ in events(parts, uid)] == [1, 2, 3, 4, 5]
     assert [event.sequence for event in parts.jobs.events(uid, 2, 2)] == [3, 4]
@@ -133,7 +133,7 @@ def test_events_are_numbered_without_gaps(parts: Parts) -> None:
 def test_what_a_worker_says_has_limits(parts: Parts) -> None:
     uid = parts.queue()
     parts.jobs.claim()
-    parts.jobs.add_reports(uid, [Report(1.0, message="é" * 5_000, metrics={f"m{i}": 0.0 for i in range(100)})])
+    parts.jobs.add_reports(uid, [(1, Report(1.0, message="é" * 5_000, metrics={f"m{i}": 0.0 for i in range(100)}))])
     report = parts.jobs.events(uid, 2, 1)[0].report
     assert len(report.message.encode()) <= 4_096
     assert len(report.metrics) == 64

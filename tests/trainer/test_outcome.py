@@ -8,7 +8,7 @@ import pytest
 
 from lookalike_model.profile import DbaAdvice
 from lookalike_trainer.job_records import Failure
-from lookalike_trainer.outcome import Result, read_outcome, weights_kind
+from lookalike_trainer.outcome import Death, Result, read_outcome, weights_kind
 
 GOOD = {
     "metrics": {"heldout_map": 0.5},
@@ -22,6 +22,12 @@ def failure(folder: Path, exit_code: int) -> Failure:
     outcome = read_outcome(folder, exit_code)
     assert isinstance(outcome, Failure)
     return outcome
+
+
+def death(folder: Path, exit_code: int) -> str:
+    outcome = read_outcome(folder, exit_code)
+    assert isinstance(outcome, Death)
+    return outcome.message
 
 
 def test_a_result_is_read(tmp_path: Path) -> None:
@@ -63,15 +69,19 @@ def test_a_reason_that_is_not_the_callers_has_a_code_of_its_own(tmp_path: Path, 
 @pytest.mark.parametrize("text", ["{", '{"reason": "not stable", "message": ""}', '{"reason": "X"}'])
 def test_a_worker_that_dies_while_it_says_why_has_died(tmp_path: Path, text: str) -> None:
     (tmp_path / "error.json").write_text(text)
-    assert failure(tmp_path, 1).reason == "WORKER_DIED"
+    assert isinstance(read_outcome(tmp_path, 1), Death)
+
+
+def test_a_disk_without_room_for_a_reason_is_told_by_the_exit_status(tmp_path: Path) -> None:
+    assert (failure(tmp_path, 74).code, failure(tmp_path, 74).reason) == ("RESOURCE_EXHAUSTED", "DISK_FULL")
 
 
 def test_a_worker_that_died_is_told_by_its_exit_and_its_last_line(tmp_path: Path) -> None:
     (tmp_path / "worker.log").write_text("x" * 20_000 + "\nMemoryError: out of it\n\n")
-    assert failure(tmp_path, 3).message.endswith("exit status 3; the last line of its log: MemoryError: out of it")
-    assert "SIGKILL (the machine may be out of memory)" in failure(tmp_path, -signal.SIGKILL).message
+    assert death(tmp_path, 3).endswith("exit status 3; the last line of its log: MemoryError: out of it")
+    assert "SIGKILL (the machine may be out of memory)" in death(tmp_path, -signal.SIGKILL)
     (tmp_path / "worker.log").unlink()
-    assert failure(tmp_path, 3).message.endswith("its log is empty")
+    assert death(tmp_path, 3).endswith("its log is empty")
 
 
 @pytest.mark.parametrize(

@@ -80,8 +80,9 @@ async def test_a_worker_is_told_all_it_needs(parts: Parts) -> None:
         "fingerprint": revision.fingerprint,
         "manifest": str(parts.datasets.manifest_path(revision)),
         "blobs": str(parts.blobs.root),
+        "excluded": None,
     }
-    assert told["init"] == {"kind": "builtin", "name": DEFAULT_START.name, "path": None}
+    assert told["init"] == {"kind": "builtin", "name": DEFAULT_START.name, "path": None, "label": None}
     assert (told["kind"], told["uid"], told["model"], told["seed"]) == ("train", uid, "quick", 2**64 - 1)
     assert (told["recipe"], told["overrides"]) == ("normalised-softmax", {"loop.epochs": "3"})
 
@@ -209,7 +210,7 @@ async def test_a_stop_of_the_server_does_not_count_against_a_job(reopen: Callabl
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-async def test_a_job_that_the_server_did_not_survive_runs_twice_more_at_most(parts: Parts) -> None:
+async def test_a_job_that_the_server_did_not_survive_three_times_at_a_step_is_not_tried_again(parts: Parts) -> None:
     uid = parts.queue("slow")
     for start in (1, 2, 3):
         claimed = parts.jobs.claim()
@@ -220,7 +221,59 @@ async def test_a_job_that_the_server_did_not_survive_runs_twice_more_at_most(par
         job = parts.jobs.get(uid)
         assert job.state is (State.FAILED if start == 3 else State.PENDING)
     assert job.failure
-    assert (job.failure.reason, "died 3 times" in job.failure.message) == ("SERVER_DIED", True)
+    assert job.failure.reason == "SERVER_DIED"
+    assert "3 times before its first step" in job.failure.message
+    assert "pixels.size" in job.failure.message
+
+
+async def test_a_worker_that_dies_three_times_at_the_same_step_is_not_tried_again(parts: Parts) -> None:
+    uid = parts.queue("killed")
+    async with running(parts):
+        job = await ended(parts, uid)
+    assert job.failure
+    assert job.starts == len(pids_of(parts, uid)) == 3
+    assert "3 times before its first step" in job.failure.message
+
+
+async def test_a_worker_that_gets_further_each_time_goes_on(parts: Parts) -> None:
+    uid = parts.queue("killed-at-each-step")
+    async with running(parts):
+        job = await ended(parts, uid)
+    assert (job.state, job.starts) == (State.SUCCEEDED, 6)
+    assert any("SIGKILL" in told and "at step 3" in told and "runs again" in told for told in messages(parts, uid))
+
+
+async def test_even_deaths_at_growing_steps_are_bounded(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner_module, "MAX_DEATHS", 5)
+    uid = parts.queue("killed-further-and-further")
+    async with running(parts):
+        job = await ended(parts, uid)
+    assert job.failure
+    assert "that happened 5 times" in job.failure.message
+
+
+async def test_reports_that_were_kept_before_a_death_are_not_kept_twice(parts: Parts) -> None:
+    uid = parts.queue()
+    parts.jobs.claim()
+    line = {"milestone": 0, "time": 1.0, "stage": "train", "done": 1, "total": 2, "unit": "steps", "metrics": {}}
+    told = [json.dumps(line | {"sequence": number, "message": f"told {number}"}) + "\n" for number in (1, 2)]
+    folder = parts.folders.path(uid)
+    folder.mkdir(parents=True)
+    (folder / "events.jsonl").write_text(told[0])
+    await parts.runner(slots=0).start()
+    (folder / "events.jsonl").write_text("".join(told))
+    async with running(parts):
+        await ended(parts, uid)
+    assert [message for message in messages(parts, uid) if message.startswith("told")] == ["told 1", "told 2"]
+    assert json.loads((folder / "job.json").read_text())["events_kept"] == 1
+
+
+async def test_a_disk_without_room_for_words_is_told(parts: Parts) -> None:
+    uid = parts.queue("no-room-for-words")
+    async with running(parts):
+        job = await ended(parts, uid)
+    assert job.failure
+    assert job.failure.reason == "DISK_FULL"
 
 
 async def test_a_job_whose_version_is_published_has_succeeded_whatever_happened_then(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +304,8 @@ async def test_a_cancel_that_the_server_did_not_survive_still_counts(parts: Part
         assert (await ended(parts, uid)).state is State.CANCELLED
 
 
-def test_an_orphan_is_ended_and_nobody_else(tmp_path: Path) -> None:
+def test_an_orphan_is_ended_and_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_process, "PATIENCE_SECONDS", 0.3)
     for name in ("mine", "other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "job.json").write_text(json.dumps({"uid": name, "model": "stubborn"}))

@@ -11,10 +11,12 @@ import torch
 from lookalike_model.network import RetrievalNetwork
 from lookalike_model.spec import ChannelStatistics, NetworkSpec
 from lookalike_trainer.training import metric_learning_catalog as catalog
+from lookalike_trainer.training.batches import TrainingData
+from lookalike_trainer.training.checkpoints import Checkpoints
 from lookalike_trainer.training.errors import JobError, Reason
 from lookalike_trainer.training.interruption import Interruption
 from lookalike_trainer.training.job import Start
-from lookalike_trainer.training.loop import Trainer, TrainingData, TrainingState
+from lookalike_trainer.training.loop import Trainer
 from lookalike_trainer.training.metric_learning import MetricLearning
 from lookalike_trainer.training.objective_recipe import MetricLearningRecipe, ObjectiveRecipe
 from lookalike_trainer.training.objectives import Objective
@@ -22,6 +24,7 @@ from lookalike_trainer.training.pixels import PixelStore
 from lookalike_trainer.training.recipe_files import load_recipe
 from lookalike_trainer.training.resolve import PixelPlan, ResolvedRecipe
 from lookalike_trainer.training.sampler import ClassBalancedSampler
+from lookalike_trainer.training.state import TrainingState
 
 CLASSES, EACH, SIZE, STEPS = 8, 6, 32, 30
 STATISTICS = ChannelStatistics(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -82,10 +85,41 @@ def begun(trainer: Trainer) -> TrainingState:
     return trainer.begin(RetrievalNetwork(NetworkSpec(architecture="test_efficientnet"), STATISTICS))
 
 
-def epochs(trainer: Trainer, state: TrainingState) -> Iterator[float]:
-    """The rest of the training, an epoch at a time: where a test may stop it and go on with another state."""
+class Killed(BaseException):
+    """Nothing in the loop catches it, as nothing catches a SIGKILL."""
+
+
+def nothing(_done: int, _total: int) -> None:
+    """Done after a step."""
+
+
+def epochs(trainer: Trainer, state: TrainingState, after_step: Callable[[int, int], None] = nothing) -> Iterator[float]:
+    """The rest of the training, an epoch at a time."""
     while state.epoch < trainer.epochs:
-        yield trainer.run_epoch(state, lambda _done, _total: None).loss
+        trainer.run_epoch(state, after_step)
+        yield state.conclude_epoch({}).loss
+
+
+def killed_and_resumed(part: str, folder: Path) -> TrainingState:
+    """A checkpoint in the middle of an epoch, death five steps later, and the rest by another trainer."""
+    trainer, checkpoints = trainer_of(part), Checkpoints(folder)
+    state = begun(trainer)
+
+    def after_step(done: int, _total: int) -> None:
+        if done == 11:
+            checkpoints.write(state.state_dict())
+        if done == 16:
+            raise Killed
+
+    with pytest.raises(Killed):
+        list(epochs(trainer, state, after_step))
+    trainer = trainer_of(part)
+    resumed = trainer.begin(RetrievalNetwork(NetworkSpec(architecture="test_efficientnet"), STATISTICS))
+    kept = checkpoints.newest()
+    assert kept
+    resumed.load_state_dict(kept)
+    list(epochs(trainer, resumed))
+    return resumed
 
 
 def separation(network: RetrievalNetwork) -> float:
@@ -100,17 +134,16 @@ def separation(network: RetrievalNetwork) -> float:
 
 
 @pytest.mark.parametrize("part", WITHOUT_MINER + WITH_MINER)
-def test_a_loss_by_name_learns_in_thirty_steps_and_repeats_bitwise(part: str) -> None:
-    results = []
-    for _ in range(2):
-        trainer = trainer_of(part)
-        state = begun(trainer)
-        assert trainer.steps == STEPS
-        before = separation(state.network)
-        assert all(np.isfinite(loss) for loss in epochs(trainer, state))
-        assert separation(state.network) > before + 0.1
-        results.append([*state.network.state_dict().values(), *state.objective.parameters()])
+def test_a_loss_by_name_learns_in_thirty_steps_and_ends_alike_if_killed(part: str, tmp_path: Path) -> None:
+    trainer = trainer_of(part)
+    state = begun(trainer)
+    assert trainer.steps == STEPS
+    before = separation(state.network)
+    assert all(np.isfinite(loss) for loss in epochs(trainer, state))
+    resumed = killed_and_resumed(part, tmp_path)
+    results = [[*each.network.state_dict().values(), *each.objective.parameters()] for each in (state, resumed)]
     assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
+    assert separation(state.network) > before + 0.1
 
 
 @pytest.mark.parametrize("part", ['loss = "ArcFaceLoss"\nrate = 7.0', 'loss = "ProxyAnchorLoss"'])

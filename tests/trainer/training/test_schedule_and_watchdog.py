@@ -39,20 +39,20 @@ def test_the_spread_is_the_deviation_of_the_distances() -> None:
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_the_training(loss: float) -> None:
     with pytest.raises(JobError, match=r"loop\.rate") as caught:
-        Watchdog(0).check(3, loss, 0.1)
+        Watchdog(0).check(3, loss, 1.0, 0.1)
     assert caught.value.reason is Reason.NON_FINITE_LOSS
 
 
 def test_collapse_is_told_once_the_quiet_steps_are_over() -> None:
     watchdog = Watchdog(30)
     for step in range(30):
-        watchdog.check(step, 0.2, 1e-6)
+        watchdog.check(step, 0.2, 1.0, 1e-6)
     with pytest.raises(JobError, match="alike") as caught:
-        watchdog.check(30, 0.2, 1e-6)
+        watchdog.check(30, 0.2, 1.0, 1e-6)
     assert caught.value.reason is Reason.COLLAPSED
 
 
 def test_a_single_narrow_batch_is_no_collapse() -> None:
     watchdog = Watchdog(0)
     for step in range(100):
-        watchdog.check(step, 0.2, 1e-6 if step % 3 == 0 else 0.2)
+        watchdog.check(step, 0.2, 1.0, 1e-6 if step % 3 == 0 else 0.2)

@@ -36,10 +36,21 @@ CREATE TABLE IF NOT EXISTS events (
     unit TEXT, message TEXT NOT NULL, metrics TEXT NOT NULL, failure TEXT, PRIMARY KEY (job, sequence)
 ) WITHOUT ROWID;
 
+-- How a job goes on: number of the last report of its worker that was kept; how often its worker died, at which step the last time, and how
+-- often in a row there.
+CREATE TABLE IF NOT EXISTS resumptions (
+    job TEXT PRIMARY KEY, reports INTEGER NOT NULL DEFAULT 0, deaths INTEGER NOT NULL DEFAULT 0, step INTEGER, deaths_there INTEGER NOT NULL
+    DEFAULT 0
+) WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS versions (
     model TEXT NOT NULL, number INTEGER NOT NULL, job TEXT NOT NULL UNIQUE, origin TEXT NOT NULL, path TEXT NOT NULL,
     manifest_sha256 TEXT NOT NULL, result TEXT NOT NULL, dataset_fingerprint TEXT NOT NULL, bytes INTEGER NOT NULL,
     create_time REAL NOT NULL, PRIMARY KEY (model, number)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS model_aliases (
+    model TEXT NOT NULL, alias TEXT NOT NULL, number INTEGER NOT NULL, etag TEXT NOT NULL, PRIMARY KEY (model, alias)
 ) WITHOUT ROWID;
 
 -- Bundles of deleted versions, until they are gone from the registry.

@@ -53,6 +53,15 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Deaths:
+    """How often a job's worker has died: in all, and in a row at the step of the last time."""
+
+    total: int
+    there: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """A report with its number within the job and the job's state after it."""
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from lookalike_runtime.errors import AlreadyExists, NotFound, ResourceExhausted
 from lookalike_trainer.changes import Changes
 from lookalike_trainer.database import Database
-from lookalike_trainer.job_records import Event, Failure, Job, Report, State
-from lookalike_trainer.job_spec import ImportSpec, JobSpec, spec_to_json
+from lookalike_trainer.job_records import Deaths, Event, Failure, Job, Report, State
+from lookalike_trainer.job_spec import ImportSpec, JobSpec, contents_of, spec_from_json, spec_to_json
 
 MAX_PENDING = 1_000
 MAX_MESSAGE_BYTES = 4 << 10
@@ -96,17 +96,35 @@ class Jobs:
         self.changes.notify()
         return self.get(row["uid"])
 
-    def add_reports(self, uid: str, reports: Sequence[Report]) -> None:
-        """Keep what a running worker said."""
-        if not reports:
-            return
+    def add_reports(self, uid: str, reports: Sequence[tuple[int, Report]]) -> None:
+        """Keep what a running worker said, by the numbers it gave; what was kept before is passed over."""
         with self._database.transaction() as connection:
-            for report in reports:
+            kept = self.reports_kept(uid)
+            fresh = [(number, report) for number, report in reports if number > kept]
+            if not fresh:
+                return
+            for _, report in fresh:
                 _add_event(connection, uid, State.RUNNING, report)
-            if latest := next((report.progress for report in reversed(reports) if report.progress), None):
+            connection.execute("INSERT INTO resumptions (job) VALUES (?) ON CONFLICT DO NOTHING", (uid,))
+            connection.execute("UPDATE resumptions SET reports = ? WHERE job = ?", (fresh[-1][0], uid))
+            if latest := next((report.progress for _, report in reversed(fresh) if report.progress), None):
                 update = "UPDATE jobs SET stage = ?, done = ?, total = ?, unit = ? WHERE uid = ?"
                 connection.execute(update, (latest.stage, latest.done, latest.total, latest.unit, uid))
         self.changes.notify()
+
+    def reports_kept(self, uid: str) -> int:
+        """Number of the last report of its worker that was kept; 0 before the first."""
+        row = self._database.row("SELECT reports FROM resumptions WHERE job = ?", uid)
+        return int(row["reports"]) if row else 0
+
+    def count_death(self, uid: str, step: int) -> Deaths:
+        """Note that a job's worker died at a step."""
+        with self._database.transaction() as connection:
+            connection.execute("INSERT INTO resumptions (job) VALUES (?) ON CONFLICT DO NOTHING", (uid,))
+            there = "CASE WHEN step = ?1 THEN deaths_there + 1 ELSE 1 END"
+            update = f"UPDATE resumptions SET deaths = deaths + 1, deaths_there = {there}, step = ?1 WHERE job = ?2 RETURNING *"  # noqa: S608
+            row = connection.execute(update, (step, uid)).fetchone()
+        return Deaths(row["deaths"], row["deaths_there"], step)
 
     def request_cancel(self, uid: str) -> Job:
         """Ask a job to end: one that waits ends at once, one that runs when its worker has gone, one that has ended stays as it is."""
@@ -121,7 +139,7 @@ class Jobs:
         return self.get(uid)
 
     def requeue(self, uid: str, message: str, *, counted: bool) -> None:
-        """Let a job wait again, to be run from its beginning; `counted` says whether the start that came to nothing counts."""
+        """Let a job wait for its worker to be started again; `counted` says whether the start that was cut short counts."""
         with self._database.transaction() as connection:
             back = "UPDATE jobs SET state = 'PENDING', starts = starts - ?, stage = NULL, start_time = NULL WHERE uid = ?"
             connection.execute(back, (0 if counted else 1, uid))
@@ -158,9 +176,17 @@ class Jobs:
         return self._first(query, name, version)
 
     def weights_in_use(self) -> set[str]:
-        """SHA-256 of the weights files of jobs that have not ended."""
-        query = "SELECT DISTINCT weights FROM unfinished_jobs WHERE weights IS NOT NULL"
-        return {row["weights"] for row in self._database.rows(query)}
+        """SHA-256 of the weights files, of the files of folders and of the lists that jobs name which have not ended."""
+        found: set[str] = set()
+        for row in self._database.rows("SELECT spec FROM unfinished_jobs"):
+            found.update(contents_of(spec_from_json(row["spec"])))
+        return found
+
+    def of_revision(self, dataset: str, revision: int) -> list[str]:
+        """The jobs that have done their work with a revision, newest first."""
+        query = "SELECT uid, spec FROM jobs WHERE dataset = ? AND state = 'SUCCEEDED' ORDER BY number DESC"
+        specs = ((row["uid"], spec_from_json(row["spec"])) for row in self._database.rows(query, dataset))
+        return [uid for uid, spec in specs if not isinstance(spec, ImportSpec) and spec.revision == revision]
 
     def _first(self, query: str, *values: object) -> str | None:
         row = self._database.row(query, *values)

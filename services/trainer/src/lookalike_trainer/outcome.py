@@ -1,6 +1,7 @@
 """What a worker left in its folder when it ended: a result, or a reason."""
 
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from lookalike_model.profile import DbaAdvice
 from lookalike_model.records import Record, first_problems
 from lookalike_retrieval.dba import Weights, dba_weights
 from lookalike_trainer.job_records import Failure
+from lookalike_trainer.training.errors import NO_ROOM_STATUS
 
 RESULT, ERROR, LOG, BUNDLE = "result.json", "error.json", "worker.log", "bundle"
 _MAX_BYTES = 8 << 20
@@ -43,6 +45,20 @@ class Result(Record):
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Death:
+    """The worker ended without saying why; `message` is what can be told from outside."""
+
+    message: str
+
+
+class Checked(Record):
+    """`result.json` of a check, which makes no bundle."""
+
+    metrics: dict[str, float]
+    notes: tuple[str, ...]
+
+
 class _Error(Record):
     reason: str = Field(pattern=r"^[A-Z][A-Z0-9_]*$")
     message: str
@@ -62,10 +78,20 @@ def weights_kind(advice: DbaAdvice) -> Weights:
     raise ValueError(f"the weights {advice.weights} for k = {advice.k} are none of {', '.join(kinds)}")
 
 
-def read_outcome(folder: Path, exit_code: int) -> Result | Failure:
-    """What the worker with this folder came to; `exit_code` is as subprocess counts it, negative for a signal."""
+def read_outcome(folder: Path, exit_code: int, kind: type[Result] | type[Checked] = Result) -> Result | Checked | Failure | Death:
+    """What the worker with this folder came to.
+
+    Args:
+        exit_code: as subprocess counts it, negative for a signal.
+        kind: what it should leave.
+    """
     if exit_code == 0:
-        return _result(folder)
+        return _result(folder, kind)
+    if exit_code == NO_ROOM_STATUS:
+        message = (
+            "the disk of the data folder is full, so that the worker could not even say so in a file: make room, then start the job anew"
+        )
+        return Failure(code=_CODES["DISK_FULL"], reason="DISK_FULL", message=message)
     try:
         error = _Error.model_validate_json(_text(folder / ERROR))
     except (OSError, ValidationError):
@@ -73,26 +99,26 @@ def read_outcome(folder: Path, exit_code: int) -> Result | Failure:
     return Failure(code=_CODES.get(error.reason, "FAILED_PRECONDITION"), reason=error.reason, message=error.message)
 
 
-def _result(folder: Path) -> Result | Failure:
+def _result(folder: Path, kind: type[Result] | type[Checked]) -> Result | Checked | Failure:
     try:
-        result = Result.model_validate_json(_text(folder / RESULT))
+        result = kind.model_validate_json(_text(folder / RESULT))
     except OSError as error:
         problem = f"{RESULT} cannot be read ({error.strerror})"
     except ValidationError as error:
         problem = f"{RESULT}: {first_problems(error)}"
     else:
-        if result.default_profile in result.profiles:
+        if isinstance(result, Checked) or result.default_profile in result.profiles:
             return result
         problem = f"{RESULT}: default_profile {result.default_profile!r} is none of its profiles"
     return Failure(code="INTERNAL", reason="WORKER_DIED", message=f"the worker ended without a usable result: {problem}")
 
 
-def _died(folder: Path, exit_code: int) -> Failure:
+def _died(folder: Path, exit_code: int) -> Death:
     how = f"was killed by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"ended with exit status {exit_code}"
     hint = " (the machine may be out of memory)" if exit_code == -signal.SIGKILL else ""
     last = last_line(folder / LOG)
     said = f"; the last line of its log: {last}" if last else "; its log is empty"
-    return Failure(code="INTERNAL", reason="WORKER_DIED", message=f"the worker {how}{hint}{said}")
+    return Death(f"the worker {how}{hint}{said}")
 
 
 def last_line(path: Path) -> str:

@@ -1,7 +1,8 @@
 """`python -m lookalike_trainer.worker JOB_DIR`: one job in a process of its own.
 
 Reads `job.json`; appends to `events.jsonl`; ends with `bundle/` and then `result.json` (exit status 0), or with
-`error.json` (1). Told to stop by SIGTERM it leaves neither (143). Started again in the same folder it starts over.
+`error.json` (1; 74 if the disk has no room even for that). Told to stop by SIGTERM it leaves a checkpoint (143). Started again in the
+same folder it goes on from its last checkpoint, and does nothing if the job is done.
 """
 
 import errno
@@ -17,19 +18,23 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 
 from lookalike_trainer.training.allocator import keep_freed_memory
-from lookalike_trainer.training.errors import Cancelled, JobError, Reason
+from lookalike_trainer.training.check_job import run_check
+from lookalike_trainer.training.errors import NO_ROOM_STATUS, Cancelled, JobError, Reason
 from lookalike_trainer.training.events import EventLog
 from lookalike_trainer.training.import_job import run_import
 from lookalike_trainer.training.interruption import Interruption
-from lookalike_trainer.training.job import TrainJob, read_job
-from lookalike_trainer.training.result import clear, clear_scratch, write_error, write_result
+from lookalike_trainer.training.job import CheckJob, ImportJob, Job, TrainJob, read_job
+from lookalike_trainer.training.result import Checked, Result, clear, clear_scratch, has_failed, is_done, write_error, write_result
 from lookalike_trainer.training.train_job import run_train
 
 _DONE, _FAILED, _STOPPED = 0, 1, 143
+_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main(folder: Path, stop: Interruption) -> int:
-    """Do the job in a folder; the exit status."""
+    """Do the job in a folder, or what is left of it; the exit status."""
+    if (failed := has_failed(folder)) or is_done(folder):
+        return _FAILED if failed else _DONE
     clear(folder)
     try:
         _run(folder, stop)
@@ -39,17 +44,26 @@ def main(folder: Path, stop: Interruption) -> int:
     except Exception as error:  # whatever it is, the user gets a sentence and the log the traceback
         traceback.print_exc()
         clear(folder)
-        reason, message = explain(error)
-        write_error(folder, reason, message)
-        return _FAILED
+        clear_scratch(folder)
+        return _tell(folder, error)
     return _DONE
+
+
+def _tell(folder: Path, error: Exception) -> int:
+    try:
+        write_error(folder, *explain(error))
+    except OSError as full:
+        if full.errno in _DISK_IS_FULL:
+            return NO_ROOM_STATUS
+        raise
+    return _FAILED
 
 
 def explain(error: Exception) -> tuple[Reason, str]:
     """A stable reason, and a sentence with what to do."""
     if isinstance(error, JobError):
         return error.reason, str(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in _DISK_IS_FULL:
         return Reason.DISK_FULL, f"the disk of the data folder is full ({error.filename or 'while writing'}): make room"
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return (
@@ -62,10 +76,20 @@ def explain(error: Exception) -> tuple[Reason, str]:
 
 def _run(folder: Path, stop: Interruption) -> None:
     job = read_job(folder / "job.json")
-    with EventLog(folder / "events.jsonl") as log:
-        result = run_train(job, folder, log, stop) if isinstance(job, TrainJob) else run_import(job, folder, log)
-        clear_scratch(folder)
+    with EventLog(folder / "events.jsonl", job.events_kept) as log:
+        result = _do(job, folder, log, stop)
         write_result(folder, result)
+        clear_scratch(folder)
+
+
+def _do(job: Job, folder: Path, log: EventLog, stop: Interruption) -> Result | Checked:
+    match job:
+        case TrainJob():
+            return run_train(job, folder, log, stop)
+        case ImportJob():
+            return run_import(job, folder, log)
+        case CheckJob():
+            return run_check(job, folder, log, stop)
 
 
 if __name__ == "__main__":

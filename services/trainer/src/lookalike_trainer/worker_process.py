@@ -26,7 +26,7 @@ class WorkerProcess:
     @classmethod
     async def start(cls, command: Sequence[str], folder: Path) -> "WorkerProcess":
         """Start it; what it prints goes to its folder's log."""
-        with (folder / LOG).open("wb") as log:
+        with (folder / LOG).open("ab") as log:
             process = await create_subprocess_exec(*command, str(folder), stdin=DEVNULL, stdout=log, stderr=STDOUT, start_new_session=True)
         return cls(process)
 
@@ -54,7 +54,7 @@ class WorkerProcess:
 
 
 def end_orphans(command: Sequence[str], folder: Path) -> None:
-    """End the worker that a killed server left in `folder`, and what that worker started.
+    """End the worker that a killed server left in `folder`, and what that worker started; it may write a checkpoint first.
 
     Its command line tells it, for it holds the folder of one job: so there is no moment at which a server can die between starting a
     worker and noting which it was, and no number of a process that may have come to mean another.
@@ -63,7 +63,9 @@ def end_orphans(command: Sequence[str], folder: Path) -> None:
         if process.info["cmdline"] == [*command, str(folder)]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 family = [process, *process.children(recursive=True)]
-                for member in family:
+                process.terminate()
+                _, left = psutil.wait_procs(family, PATIENCE_SECONDS)
+                for member in left:
                     with contextlib.suppress(psutil.NoSuchProcess):
                         member.kill()
-                psutil.wait_procs(family, PATIENCE_SECONDS)
+                psutil.wait_procs(left, PATIENCE_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from lookalike.cli._session import Session, command
     "lookalike train shoes --model shoes --set loop.epochs=3",
     "lookalike train shoes --model shoes --recipe cross-entropy --then triplet-batch-hard",
     "lookalike train shoes --model shoes --recipe-file ./mine.toml",
+    "lookalike train shoes --model shoes --exclude checked/suspects.csv",
     "lookalike train shoes --model shoes --init weights:resnet50=./resnet50.safetensors",
     panel=LEARN,
 )
@@ -49,6 +51,10 @@ async def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; repeatable.", show_default=False),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="All randomness follows from it.")] = 0,
+    exclude: Annotated[
+        Path | None,
+        typer.Option("--exclude", metavar="FILE", help="CSV whose column `path` lists pictures to leave out.", show_default=False),
+    ] = None,
 ) -> None:
     """Train a new version of a model and wait for it, showing loss and held-out mAP of each epoch.
 
@@ -57,16 +63,14 @@ async def train(
     """
     overrides = _overrides(settings or [])
     await _check_recipes(session, then or [])
-    job = await workflows.start_training(
-        session.client, name, model, recipe=recipe, recipe_file=recipe_file, init=init, overrides=overrides, seed=seed
-    )
+    excluded = await workflows.read_excluded(exclude) if exclude else ()
+    start = partial(workflows.start_training, session.client, name, model, overrides=overrides, seed=seed, excluded_paths=excluded)
+    job = await start(recipe=recipe, recipe_file=recipe_file, init=init)
     session.note(f"{job.name} was queued")
     version = await wait_for_model(session, job.name)
     for following in then or []:
         session.note(f"{version.name} was made; going on from it with {following}")
-        job = await workflows.start_training(
-            session.client, name, model, recipe=following, init=version.name, overrides=overrides, seed=seed
-        )
+        job = await start(recipe=following, init=version.name)
         version = await wait_for_model(session, job.name)
     session.answer(version, *describe(version))
 

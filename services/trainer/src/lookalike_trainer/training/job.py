@@ -8,15 +8,23 @@ from pydantic import Field, TypeAdapter, ValidationError
 from lookalike_model.records import Record, first_problems
 from lookalike_trainer.training.errors import JobError, Reason
 
+CHECKPOINTS = "checkpoints"
+"""Folder in a job's folder; where there is something in it, a worker goes on from there."""
+
 
 class DatasetReference(Record):
-    """A revision of a dataset, and where its pictures lie."""
+    """A revision of a dataset, and where its pictures lie.
+
+    Attributes:
+        excluded: a file that lists paths of pictures that are left out, a JSON array.
+    """
 
     name: str
     revision: int
     fingerprint: str
     manifest: str
     blobs: str
+    excluded: str | None = None
 
 
 class Start(Record):
@@ -25,11 +33,13 @@ class Start(Record):
     Attributes:
         name: of built-in weights, or timm's of a network.
         path: a weights file, or a bundle's folder.
+        label: what to call it where people read.
     """
 
     kind: Literal["builtin", "random", "timm", "weights", "bundle"]
     name: str | None = None
     path: str | None = None
+    label: str | None = None
 
 
 class TrainJob(Record):
@@ -38,6 +48,7 @@ class TrainJob(Record):
     Attributes:
         recipe: name of a shipped one; None for the default, or where `recipe_toml` takes its place.
         recipe_toml: the text of one's own.
+        events_kept: number of the last event that the service has.
     """
 
     kind: Literal["train"]
@@ -49,10 +60,16 @@ class TrainJob(Record):
     overrides: dict[str, str] = Field(default_factory=dict)
     init: Start = Start(kind="builtin")
     seed: int = Field(default=0, ge=0, lt=2**64)
+    events_kept: int = Field(default=0, ge=0)
 
 
 class ImportJob(Record):
-    """Make a model of an existing network."""
+    """Make a model of an existing network.
+
+    Attributes:
+        folder: a file's place by its path inside a folder that is imported whole.
+        events_kept: number of the last event that the service has.
+    """
 
     kind: Literal["import"]
     uid: str
@@ -61,13 +78,30 @@ class ImportJob(Record):
     weights: str | None = None
     builtin: str | None = None
     overrides: dict[str, str | int] = Field(default_factory=dict)
+    events_kept: int = Field(default=0, ge=0)
+    folder: dict[str, str] = Field(default_factory=dict)
 
 
-Job = Annotated[TrainJob | ImportJob, Field(discriminator="kind")]
-_JOB: TypeAdapter[TrainJob | ImportJob] = TypeAdapter(Job)
+class CheckJob(Record):
+    """Look for what is wrong with a dataset.
+
+    Attributes:
+        init: what tells which pictures look alike.
+        events_kept: number of the last event that the service has.
+    """
+
+    kind: Literal["check"]
+    uid: str
+    dataset: DatasetReference
+    init: Start
+    events_kept: int = Field(default=0, ge=0)
 
 
-def read_job(path: Path) -> TrainJob | ImportJob:
+Job = TrainJob | ImportJob | CheckJob
+_JOB: TypeAdapter[Job] = TypeAdapter(Annotated[Job, Field(discriminator="kind")])
+
+
+def read_job(path: Path) -> Job:
     """The job that a worker was given.
 
     Raises:

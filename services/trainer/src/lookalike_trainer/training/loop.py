@@ -1,194 +1,152 @@
-"""The training itself. All that changes is in TrainingState, so that a checkpoint is one object."""
+"""The training itself: one step after the other. All that a step changes is in TrainingState."""
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from lookalike_model.network import RetrievalNetwork, tensors_to
 from lookalike_model.profile import Tap
-from lookalike_trainer.training.augment import draw
+from lookalike_trainer.training.batches import Batch, Batches, TrainingData
+from lookalike_trainer.training.in_parts import gradients_in_parts
 from lookalike_trainer.training.interruption import Interruption
 from lookalike_trainer.training.objectives import Objective
-from lookalike_trainer.training.pictures import Pictures
-from lookalike_trainer.training.pixels import PixelStore
-from lookalike_trainer.training.recipe import LoopRecipe
-from lookalike_trainer.training.recompute import recompute_early_blocks
+from lookalike_trainer.training.optimisation import make_optimiser, make_schedule
+from lookalike_trainer.training.recompute import batch_norms, recompute_all_blocks, recompute_early_blocks, without_new_statistics
 from lookalike_trainer.training.resolve import ResolvedRecipe
-from lookalike_trainer.training.sampler import ClassBalancedSampler
-from lookalike_trainer.training.schedule import phase_of, rate_factor
-from lookalike_trainer.training.watchdog import Watchdog, spread_of_distances
+from lookalike_trainer.training.sampler import stream_key
+from lookalike_trainer.training.state import TrainingState
+from lookalike_trainer.training.watchdog import Watchdog, margin_of, spread_of_distances
 
 OnStep = Callable[[int, int], None]
 _Tensors = tuple[Tensor, ...] | list[Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class EpochFigures:
-    """What happened in an epoch: means over its steps, pictures a second of the steps alone."""
-
-    epoch: int
-    loss: float
-    spread: float
-    rate: float
-    pictures_per_second: float
-
-
-@dataclass
-class TrainingState:
-    """All that a step changes.
-
-    Attributes:
-        average: moving average of the network's weights, if the recipe keeps one.
-        epoch: the next one.
-    """
-
-    network: RetrievalNetwork
-    objective: Objective
-    optimiser: AdamW
-    schedule: LambdaLR
-    average: AveragedModel | None
-    watchdog: Watchdog
-    epoch: int = 0
-    history: list[EpochFigures] = field(default_factory=list)
-
-    @property
-    def result(self) -> RetrievalNetwork:
-        """The network that is evaluated and kept."""
-        if self.average is None:
-            return self.network
-        averaged = self.average.module
-        assert isinstance(averaged, RetrievalNetwork)
-        return averaged
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What is trained on.
-
-    Attributes:
-        class_of_row: int64 [pictures in the store]: the class's number among those trained on, −1 for held-out rows.
-    """
-
-    store: PixelStore
-    class_of_row: NDArray[np.int64]
-    sampler: ClassBalancedSampler
+_MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
 class Trainer:
-    """Runs epochs of a resolved recipe."""
+    """Runs epochs of a resolved recipe.
 
-    def __init__(self, recipe: ResolvedRecipe, data: TrainingData, stop: Interruption) -> None:
-        self._recipe = recipe
+    Args:
+        ahead: whether a thread makes the next batch.
+    """
+
+    def __init__(self, recipe: ResolvedRecipe, data: TrainingData, stop: Interruption, *, ahead: bool = True) -> None:
+        self.recipe = recipe
         self._data = data
         self._stop = stop
         self._device = torch.device(recipe.device)
+        self._format = _MEMORY_FORMATS[recipe.memory_format]
+        self._batches = Batches(recipe, data, ahead=ahead)
         self.epochs = recipe.epochs
-        self.steps = recipe.epochs * data.sampler.batches_per_epoch
+        self.batch_size = data.sampler.batch_size
+        self.steps_per_epoch = data.sampler.batches_per_epoch
+        self.steps = recipe.epochs * self.steps_per_epoch
 
     def begin(self, network: RetrievalNetwork) -> TrainingState:
-        """The state before the first step."""
-        loop = self._recipe.recipe.loop
-        network.to(self._device).to(memory_format=torch.channels_last)
-        objective = Objective(self._recipe.recipe.objective, network, len(self._data.sampler.rows), self._recipe.seed).to(self._device)
+        """The state before the first step.
+
+        Raises:
+            JobError: INVALID_RECIPE, for an optimiser, a schedule or recomputing that cannot be had.
+        """
+        loop = self.recipe.recipe.loop
+        network.to(self._device).to(memory_format=self._format)
+        objective = Objective(self.recipe.recipe.objective, network, len(self._data.sampler.rows), self.recipe.seed).to(self._device)
         _train_only_what_leads_to(network, objective.taps)
-        optimiser = _optimiser(network, objective, loop)
-        schedule = LambdaLR(optimiser, lambda step: rate_factor(step, self.steps, loop.warm_up))
+        optimiser = make_optimiser(network, objective, loop)
+        schedule = make_schedule(optimiser, loop, self.steps, self.steps_per_epoch)
         average = AveragedModel(network, multi_avg_fn=_moving_average(loop.ema)) if loop.ema else None
         if loop.recompute == "early":
             recompute_early_blocks(network.backbone)
-        quiet = round(loop.warm_up * self.steps) + self._data.sampler.batches_per_epoch
-        return TrainingState(network, objective, optimiser, schedule, average, Watchdog(quiet))
+        elif loop.recompute == "all":
+            recompute_all_blocks(network.backbone)
+        quiet = round(loop.warm_up * self.steps) + self.steps_per_epoch
+        watchdog = Watchdog(quiet, loop.clip, margin_of(self.recipe.recipe.objective))
+        return TrainingState(network, objective, optimiser, schedule, average, watchdog)
 
-    def run_epoch(self, state: TrainingState, on_step: OnStep) -> EpochFigures:
-        """One pass over the sampler's batches.
+    def run_epoch(self, state: TrainingState, on_step: OnStep) -> None:
+        """The steps that the epoch under way still lacks.
 
         Args:
             on_step: called with (steps done, steps in all) after each.
 
         Raises:
-            JobError: the loss is not finite, or the network has collapsed.
-            Cancelled: the job was told to stop.
+            JobError: the training has gone wrong; the step that showed it was not taken.
+            torch.OutOfMemoryError: the device has too little memory; the step was not taken, or not whole.
+            Cancelled: the job was told to stop; the state is that between two steps.
         """
         state.network.train()
-        if self._recipe.recipe.loop.batch_norm == "frozen":
-            _freeze_batch_norm(state.network)
-        started, rate = time.monotonic(), float(state.schedule.get_last_lr()[0])
-        losses, spreads, seen = [], [], 0
-        for step, pictures, labels in self._batches(state.epoch):
+        if self.recipe.recipe.loop.batch_norm == "frozen":
+            for norm in batch_norms(state.network):
+                norm.eval()
+        if state.step == 0:
+            state.so_far.rate = float(state.schedule.get_last_lr()[0])
+        started = time.monotonic()
+        for batch in self._batches.of_epoch(state.epoch, state.step):
             self._stop.check()
-            loss, spread = self._step(state, pictures, labels)
-            state.watchdog.check(step, loss, spread)
-            losses.append(loss)
-            spreads.append(spread)
-            seen += len(labels)
-            on_step(step + 1, self.steps)
-        speed = seen / (time.monotonic() - started)
-        figures = EpochFigures(state.epoch, float(np.mean(losses)), float(np.mean(spreads)), rate, speed)
-        state.history.append(figures)
-        state.epoch += 1
-        return figures
+            loss, spread = self._step(state, batch)
+            now = time.monotonic()
+            so_far = state.so_far
+            so_far.losses.append(loss)
+            so_far.spreads.append(spread)
+            so_far.pictures += len(batch.labels)
+            so_far.seconds += now - started
+            started = now
+            state.step += 1
+            on_step(batch.step + 1, self.steps)
 
-    def _batches(self, epoch: int) -> Iterator[tuple[int, Pictures, Tensor]]:
-        """(step, pictures, class numbers) of an epoch, on the device."""
-        recipe, seed = self._recipe.recipe, self._recipe.seed
-        first = epoch * self._data.sampler.batches_per_epoch
-        for index, rows in enumerate(self._data.sampler.epoch(seed, epoch)):
-            size = self._recipe.pixels.phases[phase_of(first + index, self.steps, recipe.loop)]
-            pixels = torch.from_numpy(self._data.store.rows(size, rows)).to(self._device)
-            draws = draw(seed, epoch, index * self._data.sampler.batch_size, len(rows))
-            labels = torch.from_numpy(self._data.class_of_row[rows]).to(self._device)
-            yield first + index, Pictures(pixels, draws, recipe.augment), labels
-
-    def _step(self, state: TrainingState, pictures: Pictures, labels: Tensor) -> tuple[float, float]:
-        images, labels = state.objective.select(state.network, pictures, labels)
-        outputs = state.network(state.network.normalise(images))
-        loss: Tensor = state.objective(outputs, labels)
+    def _step(self, state: TrainingState, batch: Batch) -> tuple[float, float]:
+        loop = self.recipe.recipe.loop
         state.optimiser.zero_grad(set_to_none=False)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss, features = self._gradients(state, batch)
         weights = [weight for group in state.optimiser.param_groups for weight in group["params"]]
-        nn.utils.clip_grad_norm_(weights, self._recipe.recipe.loop.clip)
+        norm = nn.utils.clip_grad_norm_(weights, loop.clip)
+        value, spread = float(loss), spread_of_distances(features)
+        state.watchdog.check(batch.step, value, float(norm), spread)
         state.optimiser.step()
         state.schedule.step()
         if state.average is not None:
             state.average.update_parameters(state.network)
-        return float(loss.detach()), spread_of_distances(outputs[state.objective.taps[0]])
+        return value, spread
+
+    def _gradients(self, state: TrainingState, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss and a tap's features, both detached; the gradients are with the weights."""
+        network, objective = state.network, state.objective
+
+        def forward(images: Tensor, part: int) -> dict[Tap, Tensor]:
+            return self._forward(network, images, batch.step, part)
+
+        def backward(differentiate: Callable[[], None]) -> None:
+            # Blocks that are computed again must not learn a batch's statistics twice.
+            with without_new_statistics(batch_norms(network) if self.recipe.recipe.loop.recompute == "all" else []):
+                differentiate()
+
+        with self._autocast():
+            images, labels = objective.select(network, batch.pictures, batch.labels)
+        if state.parts > 1:
+            loss, outputs = gradients_in_parts(network, forward, backward, objective, images, labels, state.parts)
+        else:
+            outputs = forward(images, 0)
+            loss = objective(outputs, labels)
+            backward(loss.backward)
+        return loss.detach(), outputs[objective.taps[0]].detach()
+
+    def _forward(self, network: RetrievalNetwork, images: Tensor, step: int, part: int = 0) -> dict[Tap, Tensor]:
+        # Dropout and stochastic depth draw from here: the same at a step, whatever came before it in this process.
+        torch.manual_seed(stream_key("step", self.recipe.seed, step, part) >> 65)
+        with self._autocast():
+            outputs: dict[Tap, Tensor] = network(network.normalise(images).contiguous(memory_format=self._format))
+        return outputs
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
 
 
 def _train_only_what_leads_to(network: RetrievalNetwork, taps: list[Tap]) -> None:
     trained = {name for tap in taps for name in tensors_to(network, tap)}
     for name, weight in network.named_parameters():
         weight.requires_grad_(name in trained)
-
-
-def _optimiser(network: RetrievalNetwork, objective: Objective, loop: LoopRecipe) -> AdamW:
-    """Weight decay on the network's matrices and filters alone; the objective's weights at their own rate."""
-    weights = [weight for weight in network.parameters() if weight.requires_grad]
-    groups = [
-        {"params": [w for w in weights if w.ndim > 1], "lr": loop.rate, "weight_decay": loop.weight_decay},
-        {"params": [w for w in weights if w.ndim <= 1], "lr": loop.rate, "weight_decay": 0.0},
-        *(
-            {"params": own, "lr": loop.rate * (loop.class_rate if factor is None else factor), "weight_decay": 0.0}
-            for own, factor in objective.own_weights()
-        ),
-    ]
-    # Gradients made before the first step lie together; made during it, they would split the heap for good.
-    for weight in [*weights, *objective.parameters()]:
-        weight.grad = torch.zeros_like(weight)
-    return AdamW([group for group in groups if group["params"]], betas=loop.betas)
-
-
-def _freeze_batch_norm(network: nn.Module) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
 
 
 def _moving_average(decay: float) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:

@@ -66,9 +66,10 @@ class MetricLearning(nn.Module):
 
     def set_extra_state(self, state: dict[str, Tensor]) -> None:
         """Take over what `get_extra_state` gave."""
+        device = self.get_buffer("batches").device
         for key, value in state.items():
             path, _, name = key.rpartition(".")
-            setattr(self.get_submodule(path), name, value)
+            setattr(self.get_submodule(path), name, value.to(device))
 
     def _plain_tensors(self) -> list[tuple[str, str]]:
         """Path of the module and name of the attribute."""

@@ -117,6 +117,11 @@ class ObjectiveRecipe(Record):
             raise ValueError("there must be at least one of normalised_softmax, cross_entropy, triplet, metric_learning.NAME")
         return self
 
+    @property
+    def selects(self) -> bool:
+        """Whether only some pictures of a batch are run with gradients."""
+        return self.triplet is not None and self.triplet.mining == "two_pass"
+
     def parts(self) -> dict[str, PartRecipe]:
         """The parts that are there, by their dotted keys below `objective`."""
         every = {

@@ -1,10 +1,12 @@
-"""Pictures decoded and preprocessed once, kept as pixels for the whole training."""
+"""Pictures decoded and preprocessed once, kept as pixels for the whole training, and for a run that goes on with it."""
 
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +19,14 @@ from lookalike_trainer.training.errors import JobError, Reason
 
 _IN_MEMORY_BYTES = 1 << 30
 _BLOCK = 256
+_WHOLE = "pixels.json"
 
 Pixels = NDArray[np.uint8]
 OnProgress = Callable[[int, int], None]
 
 
 class PixelStore:
-    """uint8 [pictures, s, s, 3] for each size s that is needed, in memory or in a file where that is too large.
+    """uint8 [pictures, s, s, 3] for each size s that is needed, in files that the system keeps in memory as it can.
 
     Rows belong to the pictures that could be read, in their order.
     """
@@ -46,19 +49,22 @@ def load_pixels(
     scratch: Path,
     progress: OnProgress,
 ) -> PixelStore:
-    """Decode every picture once and preprocess it to each size.
+    """Decode every picture once and preprocess it to each size; or take what an earlier run has left whole.
 
     Args:
         blobs: root of the contents.
         spec: its size is replaced by each of the sizes.
-        scratch: folder for what does not fit into memory.
+        scratch: folder for the pixels.
         progress: called with (done, total); what it raises ends the loading.
 
     Raises:
-        JobError: DISK_FULL, if what does not fit into memory has no room on the disk either.
+        JobError: DISK_FULL, if there is room for the pixels neither on the disk nor in memory.
     """
     specs = [replace(spec, size=size) for size in dict.fromkeys(sizes)]
-    arrays = {s.size: _allocate(len(pictures), s.size, len(specs), scratch) for s in specs}
+    key = _key(pictures, specs)
+    if (left := _take_up(pictures, specs, scratch, key)) is not None:
+        return left
+    arrays = _allocate(len(pictures), [s.size for s in specs], scratch)
 
     def load(row: int) -> Unreadable | None:
         picture = pictures[row]
@@ -76,24 +82,66 @@ def load_pixels(
             failures += pool.map(load, range(start, min(start + _BLOCK, len(pictures))))
             progress(len(failures), len(pictures))
     kept = np.array([row for row, failure in enumerate(failures) if failure is None], dtype=np.int64)
-    if len(kept) < len(pictures):
+    unreadable = [failure for failure in failures if failure]
+    if unreadable:
         arrays = {size: _closed_up(array, kept) for size, array in arrays.items()}
-    return PixelStore(arrays, [pictures[row] for row in kept], [failure for failure in failures if failure])
+    _finish(arrays, unreadable, scratch, key)
+    return PixelStore(arrays, [pictures[row] for row in kept], unreadable)
 
 
-def _allocate(pictures: int, size: int, sizes: int, scratch: Path) -> Pixels:
-    shape = (pictures, size, size, 3)
-    needed = int(np.prod(shape, dtype=np.int64))
-    if needed * sizes <= _IN_MEMORY_BYTES:
-        return np.empty(shape, dtype=np.uint8)
-    scratch.mkdir(parents=True, exist_ok=True)
-    if (free := shutil.disk_usage(scratch).free) < needed * 1.1:
-        raise JobError(
-            Reason.DISK_FULL,
-            f"{pictures} pictures of {size} × {size} pixels need {needed >> 20} MiB on the disk of the data folder, "
-            f"{free >> 20} MiB are free: make room, or train at a smaller pixels.size",
-        )
-    return np.memmap(scratch / f"pixels-{size}.u8", dtype=np.uint8, mode="w+", shape=shape)
+def _key(pictures: Sequence[Picture], specs: Sequence[Preprocessing]) -> str:
+    """Tells pixels that can be taken up from others."""
+    told = json.dumps([[asdict(picture) for picture in pictures], [spec.to_json() for spec in specs]])
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _allocate(pictures: int, sizes: Sequence[int], scratch: Path) -> dict[int, Pixels]:
+    """On the disk, where a run that goes on finds them; in memory if they have no room there and are not too large."""
+    shapes = {size: (pictures, size, size, 3) for size in sizes}
+    needed = sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes.values())
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    if (free := shutil.disk_usage(scratch).free) >= needed * 1.1:
+        return {size: np.memmap(_file(scratch, size), dtype=np.uint8, mode="w+", shape=shape) for size, shape in shapes.items()}
+    if needed <= _IN_MEMORY_BYTES:
+        return {size: np.empty(shape, dtype=np.uint8) for size, shape in shapes.items()}
+    raise JobError(
+        Reason.DISK_FULL,
+        f"{pictures} pictures of {' and '.join(map(str, sizes))} pixels a side need {needed >> 20} MiB on the disk of the data folder, "
+        f"{free >> 20} MiB are free: make room, or train at a smaller pixels.size",
+    )
+
+
+def _finish(arrays: dict[int, Pixels], unreadable: Sequence[Unreadable], scratch: Path, key: str) -> None:
+    """Say, once the pixels are on the disk, that they are whole."""
+    for array in arrays.values():
+        whole = array if isinstance(array, np.memmap) else array.base
+        if not isinstance(whole, np.memmap):
+            return  # in memory
+        whole.flush()
+    document = {"key": key, "unreadable": [asdict(each) for each in unreadable]}
+    aside = scratch / f".{_WHOLE}.part"
+    aside.write_text(json.dumps(document), encoding="utf-8")
+    aside.replace(scratch / _WHOLE)
+
+
+def _take_up(pictures: Sequence[Picture], specs: Sequence[Preprocessing], scratch: Path, key: str) -> PixelStore | None:
+    try:
+        document = json.loads((scratch / _WHOLE).read_text(encoding="utf-8"))
+        if document["key"] != key:
+            return None
+        unreadable = [Unreadable(**each) for each in document["unreadable"]]
+        shapes = {spec.size: (len(pictures), spec.size, spec.size, 3) for spec in specs}
+        arrays = {size: np.memmap(_file(scratch, size), dtype=np.uint8, mode="r", shape=shape) for size, shape in shapes.items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    gone = {each.path for each in unreadable}
+    kept = [picture for picture in pictures if picture.path not in gone]
+    return PixelStore({size: array[: len(kept)] for size, array in arrays.items()}, kept, unreadable)
+
+
+def _file(scratch: Path, size: int) -> Path:
+    return scratch / f"pixels-{size}.u8"
 
 
 def _closed_up(array: Pixels, kept: NDArray[np.int64]) -> Pixels:

@@ -127,11 +127,36 @@ class LoopRecipe(Record):
     """Whether batch statistics are used and learnt, or those it starts with kept."""
     ema: float = Field(default=0.0, ge=0, lt=1)
     """Decay of the moving average of weights that is evaluated and kept; 0 keeps the weights themselves."""
-    recompute: Literal["none", "early"] = "early"
-    """early: save memory by computing the network's first stages again in the backward pass."""
+    recompute: Literal["none", "early", "all"] = "early"
+    """early, all: save memory by computing the network's first stages, or all its blocks, again in the backward pass."""
     phases: tuple[Phase, ...] = (Phase(scale=1.0, share=1.0),)
     """Sizes one after the other; their shares make 1."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    optimiser: str = "adamw"
+    """A name of timm's."""
+    optimiser_options: dict[str, bool | float | tuple[float, ...]] = Field(default={})
+    """Further arguments of the optimiser, such as momentum."""
+    schedule: Literal["cosine", "constant", "tanh", "step", "multistep", "poly"] = "cosine"
+    """What the rate does after the warm-up; the last four are timm's."""
+    schedule_options: dict[str, float | tuple[int, ...]] = Field(default={})
+    """Arguments of a schedule of timm's, such as decay_rate; those that count time count epochs."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Each of the backbone's layers learns at this factor of the rate of the one after it."""
+    patience: int = Field(default=0, ge=0, le=10_000)
+    """Epochs without a better mAP on the held-out classes after which the training ends; 0: it runs to its end."""
+    keep: Literal["auto", "last", "best"] = "auto"
+    """Which weights become the model: those of the last epoch, or of the one with the best mAP on the held-out classes; auto: the last,
+    unless it ranks the held-out classes worse than the weights that were started from."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: measured on a GPU and on CPUs made for bf16, else fp32."""
+    memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"
+    """auto: measured."""
+    threads: Annotated[int, Field(ge=1, le=1024)] | Auto = "auto"
+    """Of the CPU; auto: as many as torch takes, or half of them if that was measured to be faster."""
+    checkpoint_seconds: float = Field(default=60.0, ge=0, le=86_400)
+    """Between checkpoints inside an epoch; more where writing would take over 2 % of the time."""
+    retreats: int = Field(default=2, ge=0, le=5)
+    """How often a training that goes wrong steps back and tries half the rate."""
 
     @model_validator(mode="after")
     def _phases_make_a_whole(self) -> "LoopRecipe":

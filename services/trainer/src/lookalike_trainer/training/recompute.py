@@ -1,4 +1,4 @@
-"""Memory for time: the large tensors of a network's first blocks are computed again in the backward pass.
+"""Memory for time: the large tensors of a network's first blocks, or of all, are computed again in the backward pass.
 
 The first blocks have the largest outputs and the least work. For efficientnet_lite0 at 96 px in batches of 128, live
 memory falls from 1.8 to 1.0 GiB, for an eighth more time.
@@ -13,6 +13,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from lookalike_trainer.training.errors import JobError, Reason
+
 _EARLY_REDUCTION = 4
 
 
@@ -22,8 +24,29 @@ def recompute_early_blocks(backbone: nn.Module) -> None:
     Changes the network's forward in place, so copy it before.
     """
     for block in _early_blocks(backbone):
-        contexts = partial(_contexts, [module for module in block.modules() if isinstance(module, _BatchNorm)])
+        contexts = partial(_contexts, batch_norms(block))
         block.forward = partial(checkpoint, block.forward, use_reentrant=False, context_fn=contexts)
+
+
+def recompute_all_blocks(backbone: Any) -> None:
+    """Let a timm network keep only what goes from block to block.
+
+    The backward pass must run in `without_new_statistics`.
+
+    Raises:
+        JobError: INVALID_RECIPE, if timm cannot do so with this network.
+    """
+    try:
+        backbone.set_grad_checkpointing(True)
+    except (AttributeError, AssertionError) as error:
+        name = type(backbone).__name__
+        message = f"recipe key `loop.recompute` is `all`, which timm cannot do for {name}; take `early`"
+        raise JobError(Reason.INVALID_RECIPE, message) from error
+
+
+def batch_norms(network: nn.Module) -> list[_BatchNorm]:
+    """The batch norms of a network."""
+    return [module for module in network.modules() if isinstance(module, _BatchNorm)]
 
 
 def _early_blocks(backbone: nn.Module) -> list[nn.Module]:
@@ -37,11 +60,12 @@ def _early_blocks(backbone: nn.Module) -> list[nn.Module]:
 
 def _contexts(norms: list[_BatchNorm]) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """Around the first computation, and around the second: batch norm takes a batch's statistics in once."""
-    return nullcontext(), _without_new_statistics(norms)
+    return nullcontext(), without_new_statistics(norms)
 
 
 @contextmanager
-def _without_new_statistics(norms: list[_BatchNorm]) -> Iterator[None]:
+def without_new_statistics(norms: list[_BatchNorm]) -> Iterator[None]:
+    """Batch norms use a batch's statistics, but do not learn them."""
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0

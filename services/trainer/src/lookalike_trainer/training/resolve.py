@@ -44,7 +44,7 @@ class ResolvedRecipe(Record):
         name: of the recipe.
         recipe: as asked for.
         start: what it starts from; of a path, only the last part.
-        network, pixels, classes_per_batch, pictures_per_class, epochs, device, threads: chosen.
+        network, pixels, classes_per_batch, pictures_per_class, epochs, device, threads, precision, memory_format: chosen.
     """
 
     name: str
@@ -58,8 +58,8 @@ class ResolvedRecipe(Record):
     epochs: int
     device: Device
     threads: int
-    precision: Literal["fp32"] = "fp32"
-    memory_format: Literal["channels_last"] = "channels_last"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    memory_format: Literal["channels_last", "contiguous"] = "channels_last"
 
 
 def plan_pixels(recipe: Recipe, device: Device, point: StartingPoint) -> PixelPlan:

@@ -1,6 +1,7 @@
 """How a worker hands back what came of a job."""
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -8,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from lookalike_model.bundle import Bundle
+from lookalike_runtime.data_folder import sync_folder
+from lookalike_trainer.training.checkpoints import Checkpoints
 from lookalike_trainer.training.errors import Reason
+from lookalike_trainer.training.frozen import FROZEN
+from lookalike_trainer.training.position import POSITION
 
 BUNDLE, RESULT, ERROR, SCRATCH = "bundle", "result.json", "error.json", "scratch"
 
@@ -35,21 +40,39 @@ class Result:
         return cls(metrics, profiles, bundle.default_profile, notes)
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What came of a check, for `result.json`: figures by name, sentences for the user."""
+
+    metrics: Mapping[str, float]
+    notes: tuple[str, ...]
+
+
 def clear(folder: Path) -> None:
-    """Remove what an earlier run of the job left, its events aside: those are read by number."""
-    clear_scratch(folder)
+    """Remove half of a bundle; what a run goes on from stays, and so do the events, which are read by number."""
     for name in (BUNDLE, f".{BUNDLE}.part"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in (RESULT, ERROR):
-        (folder / name).unlink(missing_ok=True)
 
 
 def clear_scratch(folder: Path) -> None:
-    """Remove pixels that did not fit into memory."""
+    """Remove what a run would go on from."""
+    Checkpoints(folder).clear()
     shutil.rmtree(folder / SCRATCH, ignore_errors=True)
+    for name in (FROZEN, POSITION):
+        (folder / name).unlink(missing_ok=True)
 
 
-def write_result(folder: Path, result: Result) -> None:
+def is_done(folder: Path) -> bool:
+    """Whether an earlier run has finished the job."""
+    return (folder / RESULT).exists()
+
+
+def has_failed(folder: Path) -> bool:
+    """Whether an earlier run has failed for good."""
+    return (folder / ERROR).exists()
+
+
+def write_result(folder: Path, result: Result | Checked) -> None:
     """Write `result.json`; once it is there, the job is done."""
     _write(folder / RESULT, asdict(result))
 
@@ -61,5 +84,9 @@ def write_error(folder: Path, reason: Reason, message: str) -> None:
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
     aside = path.with_name(f".{path.name}.part")
-    aside.write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(document, indent=1, ensure_ascii=False))
+        file.flush()
+        os.fsync(file.fileno())
     aside.replace(path)
+    sync_folder(path.parent)

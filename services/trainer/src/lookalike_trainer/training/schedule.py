@@ -9,9 +9,13 @@ from lookalike_trainer.training.recipe import LoopRecipe
 
 def rate_factor(step: int, steps: int, warm_up: float) -> float:
     """Linear from 0 to 1 over the warm-up's share of the steps, then half a cosine down to 0."""
-    rising = min(1.0, (step + 1) / max(1.0, warm_up * steps))
     falling = max(0.0, step / steps - warm_up) / (1 - warm_up)
-    return rising * 0.5 * (1 + math.cos(math.pi * falling))
+    return warm_up_factor(step, steps, warm_up) * 0.5 * (1 + math.cos(math.pi * falling))
+
+
+def warm_up_factor(step: int, steps: int, warm_up: float) -> float:
+    """Linear from 0 to 1 over the warm-up's share of the steps."""
+    return min(1.0, (step + 1) / max(1.0, warm_up * steps))
 
 
 def phase_of(step: int, steps: int, recipe: LoopRecipe) -> int:
