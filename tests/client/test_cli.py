@@ -16,6 +16,8 @@ COMMANDS = {
     ("collections", "list"), ("collections", "show"), ("collections", "delete"), ("collections", "purge"), ("collections", "export"),
     ("collections", "import"), ("items", "list"), ("items", "count"), ("items", "values"), ("items", "update"), ("items", "delete"),
     ("index",), ("search",), ("submit",), ("evaluate",),
+    ("dataset", "list"), ("dataset", "show"), ("dataset", "check"), ("dataset", "delete"), ("models", "download"), ("models", "alias"),
+    ("models", "unalias"), ("jobs", "report"),
 }  # fmt: skip
 
 

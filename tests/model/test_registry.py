@@ -4,10 +4,12 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
 import pytest
+from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 from lookalike_model.names import check_name
 from lookalike_model.registry import (
@@ -35,11 +37,35 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """A bucket of a server that speaks S3; the environment says where it is, as it does in a cluster."""
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    told = {
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in told.items():
+            patch.setenv(name, value)
+        fsspec.filesystem("s3").mkdir("models")
+        yield "s3://models"
+    server.stop()
+
+
+@pytest.fixture(params=["local", "memory", "s3"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "local":
-        return str(tmp_path / "registry")
-    return f"memory://{tmp_path.name}/registry"
+    match request.param:
+        case "local":
+            return str(tmp_path / "registry")
+        case "memory":
+            return f"memory://{tmp_path.name}/registry"
+        case _:
+            return f"{request.getfixturevalue('s3')}/{tmp_path.name}/registry"
 
 
 def version(manifest_sha256: str, path: str = f"bundles/{UID}") -> Version:
@@ -167,3 +193,11 @@ def test_a_name_that_could_leave_its_folder_is_refused(name: str, folder: Path, 
 def test_publishing_needs_no_torch() -> None:
     code = "import sys, lookalike_model.registry, lookalike_model.names, lookalike_model.spec; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_reader_sees_each_new_index_at_once(url: str) -> None:
+    reader = RegistryReader(url)
+    assert reader.index().sequence == 0
+    for sequence in (1, 2):
+        write_index(url, Index(sequence=sequence))
+        assert reader.index().sequence == sequence

@@ -7,7 +7,7 @@ import pytest
 
 from lookalike_model import registry
 from lookalike_model.registry import RegistryReader
-from lookalike_runtime.errors import FailedPrecondition, NotFound
+from lookalike_runtime.errors import Aborted, DataLoss, FailedPrecondition, NotFound
 from lookalike_trainer.job_spec import Start
 from lookalike_trainer.models import Making, Models, ModelVersion, Origin
 from lookalike_trainer.outcome import Result, ResultProfile
@@ -172,3 +172,63 @@ def test_a_bundle_from_elsewhere_is_cached(tmp_path: Path) -> None:
     models.publish(Making("a1", "shoes", Origin.TRAINED, "ld1:x"), bundle, RESULT)
     assert models.bundle("shoes", 1) == tmp_path / "cache" / "a1"
     parts.database.close()
+
+
+def aliases(parts: Parts, model: str) -> dict[str, str]:
+    return dict(RegistryReader(parts.url).index().models[model].aliases)
+
+
+def test_an_alias_moves_and_is_published(parts: Parts) -> None:
+    publish(parts, "shoes", "a1")
+    publish(parts, "shoes", "a2")
+    first = parts.models.set_alias("shoes", "production", 1)
+    assert aliases(parts, "shoes") == {"production": "1"}
+    moved = parts.models.set_alias("shoes", "production", 2, first.etag)
+    assert (moved.number, aliases(parts, "shoes")) == (2, {"production": "2"})
+    assert moved.etag != first.etag
+    assert parts.models.set_alias("shoes", "production", 2).etag == moved.etag
+    parts.models.delete_alias("shoes", "production", moved.etag)
+    assert aliases(parts, "shoes") == {}
+    assert parts.models.set_alias("shoes", "production", 1).etag not in {first.etag, moved.etag}
+
+
+def test_an_alias_that_has_moved_is_not_overwritten_by_who_read_it_before(parts: Parts) -> None:
+    publish(parts, "shoes", "a1")
+    publish(parts, "shoes", "a2")
+    read = parts.models.set_alias("shoes", "production", 1)
+    parts.models.set_alias("shoes", "production", 2)
+    for change in (
+        lambda: parts.models.set_alias("shoes", "production", 1, read.etag),
+        lambda: parts.models.delete_alias("shoes", "production", read.etag),
+        lambda: parts.models.set_alias("shoes", "new", 1, read.etag),
+    ):
+        with pytest.raises(Aborted, match="look again"):
+            change()
+    assert aliases(parts, "shoes") == {"production": "2"}
+
+
+def test_an_alias_names_a_version_that_is_there(parts: Parts) -> None:
+    publish(parts, "shoes", "a1")
+    with pytest.raises(NotFound, match="versions/7"):
+        parts.models.set_alias("shoes", "production", 7)
+    with pytest.raises(NotFound, match="no alias 'production'"):
+        parts.models.aliases.get("shoes", "production")
+
+
+@pytest.mark.parametrize("number", [1, None])
+def test_what_an_alias_names_is_deleted_only_by_force(parts: Parts, number: int | None) -> None:
+    publish(parts, "shoes", "a1")
+    publish(parts, "shoes", "a2")
+    parts.models.set_alias("shoes", "production", 1)
+    with pytest.raises(FailedPrecondition, match="shoes@production") as caught:
+        parts.models.delete("shoes", number)
+    assert caught.value.reason == "MODEL_ALIASED"
+    parts.models.delete("shoes", number, force=True)
+    assert not parts.models.aliases.of("shoes")
+
+
+def test_a_bundle_that_was_edited_by_hand_is_refused(parts: Parts) -> None:
+    publish(parts, "shoes", "a1")
+    (parts.folder / "registry" / "bundles" / "a1" / "config.json").write_text('{"edited": true}')
+    with pytest.raises(DataLoss, match="checksum"):
+        parts.models.bundle("shoes", 1)

@@ -80,8 +80,9 @@ async def test_a_worker_is_told_all_it_needs(parts: Parts) -> None:
         "fingerprint": revision.fingerprint,
         "manifest": str(parts.datasets.manifest_path(revision)),
         "blobs": str(parts.blobs.root),
+        "excluded": None,
     }
-    assert told["init"] == {"kind": "builtin", "name": DEFAULT_START.name, "path": None}
+    assert told["init"] == {"kind": "builtin", "name": DEFAULT_START.name, "path": None, "label": None}
     assert (told["kind"], told["uid"], told["model"], told["seed"]) == ("train", uid, "quick", 2**64 - 1)
     assert (told["recipe"], told["overrides"]) == ("normalised-softmax", {"loop.epochs": "3"})
 

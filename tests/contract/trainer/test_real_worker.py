@@ -53,7 +53,7 @@ def test_an_uploaded_weights_file_becomes_a_model_and_a_training_starts_from_it(
     trained = trainer.get(created.name)
     assert trained.state == operations.STATE_SUCCEEDED, trained.error.message
     assert trained.model_version == "models/tiny/versions/2"
-    assert [stage for stage in dict.fromkeys(stages) if stage != "evaluate"] == ["prepare", "train", "bundle"]
+    assert [stage for stage in dict.fromkeys(stages) if stage != "evaluate"] == ["prepare", "train", "bundle", "report"]
     assert trained.notes, "nothing was held out, and that is said"
 
     index = RegistryReader(str(trainer.folder / "registry")).index()

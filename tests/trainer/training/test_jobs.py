@@ -58,7 +58,7 @@ def test_the_loss_falls_and_each_epoch_is_told(work: Work, job_folder: JobFolder
     assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
     assert told[-1]["done"] == told[-1]["total"]
     stages = list(dict.fromkeys(event["stage"] for event in events(folder)))
-    assert stages == ["prepare", "evaluate", "train", "bundle"]
+    assert stages == ["prepare", "evaluate", "train", "bundle", "report"]
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(work: Work, job_folder: JobFolder) -> None:

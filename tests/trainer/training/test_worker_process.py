@@ -22,7 +22,7 @@ def test_told_to_stop_it_stops_soon_and_leaves_nothing_half_done(job_folder: Job
     finally:
         process.kill()
         process.communicate()
-    assert sorted(path.name for path in folder.iterdir()) == ["events.jsonl", "job.json"]
+    assert sorted(path.name.partition(".out.")[0] for path in folder.iterdir()) == ["events", "events.jsonl", "job.json"]
 
 
 def test_a_failure_is_told_in_a_file_and_by_the_exit_status(job_folder: JobFolder) -> None:

@@ -21,9 +21,9 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 _RETRIES = {"maxAttempts": 4, "initialBackoff": "0.2s", "maxBackoff": "3s", "backoffMultiplier": 2}
 # Calls that may be repeated: they only look, or name what they make (`request_id`), or end in the same state.
 _REPEATABLE = {
-    "lookalike.trainer.v1.DatasetService": ("FindMissingBlobs", "ListDatasets", "GetRevision"),
+    "lookalike.trainer.v1.DatasetService": ("FindMissingBlobs", "ListDatasets", "GetRevision", "InspectRevision"),
     "lookalike.trainer.v1.JobService": ("CreateJob", "GetJob", "ListJobs", "CancelJob"),
-    "lookalike.trainer.v1.ModelService": ("ListModels", "GetModelVersion", "ListModelVersions"),
+    "lookalike.trainer.v1.ModelService": ("ListModels", "GetModelVersion", "ListModelVersions", "ListModelAliases"),
     "lookalike.embedder.v1.EmbedderService": ("Embed",),
     "lookalike.embedder.v1.ServedModelService": ("ListServedModels", "GetServedModel", "LoadModel", "UnloadModel"),
     "lookalike.indexer.v1.CollectionService": ("GetCollection", "ListCollections", "ListAliases"),

@@ -193,6 +193,45 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class ClassSizes:
+    """A bar of a histogram: `class_count` classes have `from_pictures` to `to_pictures` pictures."""
+
+    from_pictures: int
+    to_pictures: int
+    class_count: int
+
+
+@dataclass(frozen=True)
+class SmallClass:
+    """A label with fewer than three pictures."""
+
+    label: str
+    picture_count: int
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Pictures that are the same byte for byte: the first paths and labels, and how many they are."""
+
+    paths: tuple[str, ...]
+    labels: tuple[str, ...]
+    picture_count: int
+
+
+@dataclass(frozen=True)
+class RevisionFindings:
+    """What a revision's manifest shows; `job` is `jobs/J` of the newest job that looked at the pictures themselves, or empty."""
+
+    revision: str
+    class_sizes: tuple[ClassSizes, ...]
+    small_class_count: int
+    small_classes: tuple[SmallClass, ...]
+    copy_count: int
+    copies: tuple[Copies, ...]
+    job: str
+
+
+@dataclass(frozen=True)
 class WeightsFile:
     network: str
     sha256: str
@@ -218,6 +257,8 @@ class TrainSpec:
     init: Init | None = None
     seed: int = 0
     recipe_toml: str = ""
+    excluded_paths: tuple[str, ...] = ()
+    excluded_count: int = 0
 
 
 @dataclass(frozen=True)
@@ -233,10 +274,29 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class FolderFile:
+    """A file of a folder that is imported whole; `sha256` has 64 hexadecimal digits."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class ImportSpec:
+    """What becomes a model: `init`, or the files of a `folder`."""
+
     model: str
-    init: Init
+    init: Init | None = None
     size: int = 0
+    folder: tuple[FolderFile, ...] = ()
+
+
+@dataclass(frozen=True)
+class CheckSpec:
+    """Which dataset is looked at; what looks alike is told by `model_version`, or by the built-in weights if it is empty."""
+
+    dataset: str
+    model_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -244,6 +304,7 @@ class Job:
     name: str
     train: TrainSpec | None
     import_: ImportSpec | None
+    check: CheckSpec | None
     state: State
     progress: Progress | None
     create_time: datetime
@@ -272,6 +333,15 @@ class ModelVersion:
     size_bytes: int
     notes: tuple[str, ...]
     job: str
+
+
+@dataclass(frozen=True)
+class ModelAlias:
+    """A name for a version that may move: `models/M/aliases/A`, written `M@A` where a version is asked for."""
+
+    name: str
+    version: str
+    etag: str = ""
 
 
 @dataclass(frozen=True)

@@ -32,3 +32,11 @@ def numbered_name(kind: str, part: str, value: str) -> str:
     if slash and not re.fullmatch(r"[1-9][0-9]{0,8}", number):
         raise InputError(f"{value!r} has no number from 1 behind {part}/", reason="BAD_NAME", metadata={"name": value})
     return f"{resource_name(kind, head)}{slash}{number}"
+
+
+def version_name(value: str) -> str:
+    """Return `models/<id>`, `models/<id>/versions/<number>` or `models/<id>@<alias>` for a model as people write it; raises InputError."""
+    head, at, alias = value.partition("@")
+    if not at:
+        return numbered_name("models", "versions", value)
+    return f"{resource_name('models', head)}@{resource_id('aliases', alias)}"

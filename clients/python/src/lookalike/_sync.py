@@ -130,6 +130,12 @@ class Trainer(_Blocking[AsyncTrainer]):
     get_model_version = _waiting(AsyncTrainer.get_model_version)
     list_model_versions = _waiting(AsyncTrainer.list_model_versions)
     delete_model = _waiting(AsyncTrainer.delete_model)
+    inspect_revision = _waiting(AsyncTrainer.inspect_revision)
+    download_job_file = _waiting(AsyncTrainer.download_job_file)
+    download_model_version = _waiting(AsyncTrainer.download_model_version)
+    set_model_alias = _waiting(AsyncTrainer.set_model_alias)
+    list_model_aliases = _waiting(AsyncTrainer.list_model_aliases)
+    delete_model_alias = _waiting(AsyncTrainer.delete_model_alias)
 
 
 class Embedder(_Blocking[AsyncEmbedder]):

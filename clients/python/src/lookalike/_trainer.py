@@ -10,8 +10,24 @@ from pathlib import Path
 
 from lookalike._channel import Channel
 from lookalike._config import Timeouts
+from lookalike._download import receive_files
 from lookalike._exceptions import Unavailable, WorkFailed
-from lookalike._models import Dataset, DatasetRevision, Event, ImportSpec, Job, ManifestEntry, Model, ModelVersion, Recipe, State, TrainSpec
+from lookalike._models import (
+    CheckSpec,
+    Dataset,
+    DatasetRevision,
+    Event,
+    ImportSpec,
+    Job,
+    ManifestEntry,
+    Model,
+    ModelAlias,
+    ModelVersion,
+    Recipe,
+    RevisionFindings,
+    State,
+    TrainSpec,
+)
 from lookalike._pages import pages
 from lookalike._status import BROKEN_WHILE_SENDING
 from lookalike._watch import watch
@@ -114,13 +130,21 @@ class AsyncTrainer:
         request = recipes_pb2.GetRecipeRequest(name=name)
         return read(Recipe, await self._channel.unary(self._recipes.GetRecipe, request, self._timeouts.call))
 
-    async def create_job(self, spec: TrainSpec | ImportSpec, request_id: str | None = None) -> Job:
+    async def inspect_revision(self, name: str) -> RevisionFindings:
+        """Say what the manifest of `datasets/D/revisions/R`, or of the newest of `datasets/D`, shows."""
+        request = datasets_pb2.InspectRevisionRequest(name=name)
+        return read(RevisionFindings, await self._channel.unary(self._datasets.InspectRevision, request, self._timeouts.call))
+
+    async def create_job(self, spec: TrainSpec | ImportSpec | CheckSpec, request_id: str | None = None) -> Job:
         """Queue a job. With a `request_id` of your own the call may be repeated: it answers the job that is there."""
         job = jobs_pb2.Job()
-        if isinstance(spec, TrainSpec):
-            job.train.CopyFrom(write(spec, jobs_pb2.TrainSpec))
-        else:
-            getattr(job, "import").CopyFrom(write(spec, jobs_pb2.ImportSpec))
+        match spec:
+            case TrainSpec():
+                job.train.CopyFrom(write(spec, jobs_pb2.TrainSpec))
+            case ImportSpec():
+                getattr(job, "import").CopyFrom(write(spec, jobs_pb2.ImportSpec))
+            case CheckSpec():
+                job.check.CopyFrom(write(spec, jobs_pb2.CheckSpec))
         request = jobs_pb2.CreateJobRequest(job=job, request_id=request_id or str(uuid.uuid4()))
         return read(Job, await self._channel.unary(self._jobs.CreateJob, request, self._timeouts.call))
 
@@ -151,8 +175,15 @@ class AsyncTrainer:
         if job.state is not State.SUCCEEDED:
             why = job.error.message if job.error else f"it is {job.state.lower()}"
             reason = job.error.reason if job.error else job.state
-            raise WorkFailed(f"{name} made no model: {why}", reason=reason, metadata={"name": name})
+            what = "was not finished" if job.check else "made no model"
+            raise WorkFailed(f"{name} {what}: {why}", reason=reason, metadata={"name": name})
         return job
+
+    async def download_job_file(self, name: str, file: str, folder: Path) -> Path:
+        """Fetch a file that `jobs/J` left, such as `report.html`, into a folder."""
+        request = jobs_pb2.DownloadJobFileRequest(name=name, file=file)
+        chunks = self._channel.stream(self._jobs.DownloadJobFile, request, lambda: self._timeouts.silence)
+        return (await receive_files(chunks, folder))[0]
 
     async def list_models(self) -> list[Model]:
         """Return all models by name."""
@@ -160,7 +191,7 @@ class AsyncTrainer:
         return [read(Model, each) async for page in pages(call, models_pb2.ListModelsRequest()) for each in page.models]
 
     async def get_model_version(self, name: str) -> ModelVersion:
-        """Look at `models/M/versions/V`, or at the newest of `models/M`."""
+        """Look at `models/M/versions/V`, at what the alias `models/M@A` names, or at the newest of `models/M`."""
         request = models_pb2.GetModelVersionRequest(name=name)
         return read(ModelVersion, await self._channel.unary(self._models.GetModelVersion, request, self._timeouts.call))
 
@@ -170,9 +201,32 @@ class AsyncTrainer:
         request = models_pb2.ListModelVersionsRequest(parent=model)
         return [read(ModelVersion, each) async for page in pages(call, request) for each in page.versions]
 
-    async def delete_model(self, name: str) -> None:
-        """Delete `models/M/versions/V`, or `models/M` with all its versions."""
-        await self._channel.unary(self._models.DeleteModel, models_pb2.DeleteModelRequest(name=name), self._timeouts.call)
+    async def delete_model(self, name: str, *, force: bool = False) -> None:
+        """Delete `models/M/versions/V`, or `models/M` with all its versions; `force`: aliases that name it too."""
+        request = models_pb2.DeleteModelRequest(name=name, force=force)
+        await self._channel.unary(self._models.DeleteModel, request, self._timeouts.call)
+
+    async def download_model_version(self, name: str, folder: Path) -> tuple[Path, ...]:
+        """Fetch the bundle of a version, named as `get_model_version` takes it, into a folder; its `manifest.json` comes last."""
+        request = models_pb2.DownloadModelVersionRequest(name=name)
+        chunks = self._channel.stream(self._models.DownloadModelVersion, request, lambda: self._timeouts.silence)
+        return await receive_files(chunks, folder)
+
+    async def set_model_alias(self, alias: ModelAlias) -> ModelAlias:
+        """Make `models/M/aliases/A` name a version of its model; an `etag` must be the alias' present one."""
+        request = models_pb2.SetModelAliasRequest(alias=write(alias, models_pb2.ModelAlias))
+        return read(ModelAlias, await self._channel.unary(self._models.SetModelAlias, request, self._timeouts.call))
+
+    async def list_model_aliases(self, model: str) -> list[ModelAlias]:
+        """Return the aliases of `models/M` by name."""
+        request = models_pb2.ListModelAliasesRequest(parent=model)
+        answer = await self._channel.unary(self._models.ListModelAliases, request, self._timeouts.call)
+        return [read(ModelAlias, each) for each in answer.aliases]
+
+    async def delete_model_alias(self, name: str, etag: str = "") -> None:
+        """Delete `models/M/aliases/A`; the version stays. An `etag` must be the alias' present one."""
+        request = models_pb2.DeleteModelAliasRequest(name=name, etag=etag)
+        await self._channel.unary(self._models.DeleteModelAlias, request, self._timeouts.call)
 
 
 def _ignore(_: int) -> None:

@@ -114,6 +114,12 @@ def _set(message: Message, field: Any, part: Any) -> None:
         setattr(message, field.name, field.enum_type.values_by_name[_prefix(field.enum_type) + part].number)
     elif isinstance(part, Mapping):
         target.update(part)
+    elif isinstance(part, tuple):
+        for each in part:
+            if dataclasses.is_dataclass(each):
+                _fill(each, target.add())
+            else:
+                target.append(each)
     elif isinstance(part, datetime):
         target.FromDatetime(part)
     elif dataclasses.is_dataclass(part):

@@ -70,6 +70,8 @@ class TrainingData(Record):
         pictures: that could be read.
         classes: labels in all, held-out ones included.
         held_out_classes: labels that were never trained on; 0 makes the model an unproven one.
+        excluded_pictures: that were left out as asked.
+        excluded_sha256: of the list of their paths, a JSON array, sorted; empty if there is none.
     """
 
     name: str
@@ -78,6 +80,8 @@ class TrainingData(Record):
     pictures: int
     classes: int
     held_out_classes: int
+    excluded_pictures: int = 0
+    excluded_sha256: str = ""
 
 
 class Description(Record):

@@ -63,4 +63,5 @@ def _data(description: Description) -> str:
     return (
         f"`{data.name}`, revision {data.revision}, fingerprint `{data.fingerprint}`: {data.pictures} pictures of "
         f"{data.classes} classes, {data.held_out_classes} of which were held out and never trained on."
+        + (f" {data.excluded_pictures} pictures were left out as asked (list `{data.excluded_sha256}`)." if data.excluded_pictures else "")
     )

@@ -93,7 +93,7 @@ class RegistryReader:
     """
 
     def __init__(self, url: str) -> None:
-        self._files, self._root = cast("tuple[Any, str]", url_to_fs(url))
+        self._files, self._root = _open(url)
 
     def index(self) -> Index:
         """What is published now; empty where nothing was ever published.
@@ -155,8 +155,8 @@ class RegistryReader:
         return bytes(self._files.cat_file(path))
 
 
-def manifest_of(folder: Path) -> Manifest:
-    """Checksum and size of each file in a bundle's folder.
+def bundle_files(folder: Path) -> list[str]:
+    """Each file in a bundle's folder but its manifest, by its path inside the folder, sorted.
 
     Raises:
         RegistryError: more files than a bundle has.
@@ -164,7 +164,28 @@ def manifest_of(folder: Path) -> Manifest:
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
     if len(paths) > _MAX_FILES:
         raise RegistryError(f"{folder} holds {len(paths)} files, a bundle at most {_MAX_FILES}")
-    return {path.relative_to(folder).as_posix(): _measure(path) for path in paths}
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def manifest_of(folder: Path) -> Manifest:
+    """Checksum and size of each file in a bundle's folder.
+
+    Raises:
+        RegistryError: more files than a bundle has.
+    """
+    return {name: _measure(folder / name) for name in bundle_files(folder)}
+
+
+def check_against_manifest(folder: Path) -> None:
+    """Compare a bundle's folder with the manifest that it was downloaded with.
+
+    Raises:
+        RegistryError: there is no manifest, or a file is missing, was changed, or does not belong there.
+    """
+    path = folder / MANIFEST
+    if not path.is_file() or path.stat().st_size > _MAX_JSON_BYTES:
+        raise RegistryError(f"the bundle has no {MANIFEST}, which a downloaded one has: download it again")
+    _check_folder(folder, _parse(_MANIFEST, path.read_bytes(), MANIFEST))
 
 
 def publish_bundle(folder: Path, url: str, uid: str) -> str:
@@ -177,7 +198,7 @@ def publish_bundle(folder: Path, url: str, uid: str) -> str:
         RegistryError: other files are published under this uid.
     """
     check_name(uid, "bundle uid")
-    files, root = cast("tuple[Any, str]", url_to_fs(url))
+    files, root = _open(url)
     listed = manifest_of(folder)
     manifest = _json_bytes(_MANIFEST.dump_python(listed, mode="json"))
     target = f"{root}/bundles/{uid}"
@@ -195,7 +216,7 @@ def publish_bundle(folder: Path, url: str, uid: str) -> str:
 
 def write_index(url: str, index: Index) -> None:
     """Replace `registry.json`; a reader sees the old one or the new one."""
-    files, root = cast("tuple[Any, str]", url_to_fs(url))
+    files, root = _open(url)
     data = _json_bytes(index.model_dump(mode="json"))
     if isinstance(files, LocalFileSystem):
         path = Path(root) / INDEX
@@ -217,11 +238,16 @@ def remove_bundle(url: str, path: str) -> None:
         RegistryError: the path is no place of a bundle.
     """
     _uid(path)
-    files, root = cast("tuple[Any, str]", url_to_fs(url))
+    files, root = _open(url)
     if files.exists(f"{root}/{path}/{MANIFEST}"):
         files.rm_file(f"{root}/{path}/{MANIFEST}")
     if files.exists(f"{root}/{path}"):
         files.rm(f"{root}/{path}", recursive=True)
+
+
+def _open(url: str) -> tuple[Any, str]:
+    """The file system and the path in it. Listings are not cached: others write there too."""
+    return cast("tuple[Any, str]", url_to_fs(url, use_listings_cache=False))
 
 
 def _publish_locally(folder: Path, target: Path, manifest: bytes) -> None:

@@ -1,12 +1,14 @@
 """timm's own description of a network, both ways: what it says a network wants, and the file that it reads."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import timm
 
 from lookalike_images import Preprocessing, ResizeFilter, ResizeMode
 from lookalike_model.network import NetworkError, RetrievalNetwork, check_architecture
-from lookalike_model.spec import ChannelStatistics
+from lookalike_model.spec import ChannelStatistics, Pool
 
 _CROP_MODE: dict[ResizeMode, str] = {"squash": "squash", "crop": "center", "pad": "border"}
 _RESIZE = {mode: resize for resize, mode in _CROP_MODE.items()}
@@ -51,6 +53,42 @@ def built_for_one_size(name: str) -> bool:
         NetworkError: timm does not know the network.
     """
     return bool(_pretrained_config(name).fixed_input_size)
+
+
+@dataclass(frozen=True, slots=True)
+class TimmFolder:
+    """What the `config.json` of a timm folder says. `pool` is None where it says nothing that we pool by."""
+
+    architecture: str
+    statistics: ChannelStatistics
+    preprocessing: Preprocessing
+    pool: Pool | None
+
+
+def read_timm_config(document: Any) -> TimmFolder:
+    """What a `config.json` says that timm or a hub wrote; what it leaves out is timm's own for the network.
+
+    Raises:
+        NetworkError: it names no network that timm knows, or a value that cannot be.
+    """
+    if not isinstance(document, Mapping) or not isinstance(document.get("architecture"), str):
+        raise NetworkError("config.json names no `architecture`: it is not one that timm writes")
+    name = str(document["architecture"]).partition(".")[0]
+    own = preprocessing_of(name)
+    told = {**document, **(document.get("pretrained_cfg") or {})}
+    statistics = statistics_of(name)
+    try:
+        size = int((told.get("input_size") or (3, own.size, own.size))[-1])
+        crop = float(told.get("crop_pct") or own.crop_pct)
+        resize_filter: ResizeFilter = told["interpolation"] if told.get("interpolation") in get_args(ResizeFilter) else own.filter
+        resize = _RESIZE.get(str(told.get("crop_mode")), own.resize)
+        preprocessing = Preprocessing(size, resize, crop, resize_filter)
+        mean, std = (tuple(map(float, told.get(key) or getattr(statistics, key))) for key in ("mean", "std"))
+        statistics = ChannelStatistics.model_validate({"mean": mean, "std": std})
+    except (ValueError, TypeError, IndexError) as error:
+        raise NetworkError(f"config.json: {error}") from error
+    pool = {**told, **(document.get("model_args") or {})}.get("global_pool")
+    return TimmFolder(name, statistics, preprocessing, pool if pool in get_args(Pool) and pool != "gem" else None)
 
 
 def timm_config(network: RetrievalNetwork, preprocessing: Preprocessing) -> dict[str, Any]:

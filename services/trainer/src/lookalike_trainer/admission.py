@@ -1,14 +1,18 @@
 """What can be said of a job at once is said when it is created, not when its turn comes."""
 
+from collections.abc import Sequence
+
 from lookalike_model.builtin import BuiltinError, builtin_weights
 from lookalike_runtime.errors import FailedPrecondition, InvalidArgument, invalid_field
 from lookalike_trainer.blobs import BlobStore
 from lookalike_trainer.database import Database
-from lookalike_trainer.datasets import Datasets
+from lookalike_trainer.datasets import Datasets, Revision
+from lookalike_trainer.exclusion import list_bytes
 from lookalike_trainer.job_folders import DEFAULT_START
 from lookalike_trainer.job_records import Job
-from lookalike_trainer.job_spec import JobSpec, Start, TrainSpec
+from lookalike_trainer.job_spec import CheckSpec, ImportSpec, JobSpec, Start, TrainSpec, contents_of
 from lookalike_trainer.jobs import Jobs
+from lookalike_trainer.manifest import read_entries
 from lookalike_trainer.models import Models
 from lookalike_trainer.training.errors import JobError
 from lookalike_trainer.training.recipe import Recipe
@@ -25,8 +29,11 @@ class Admission:
         self._models = models
         self._blobs = blobs
 
-    def create(self, request_id: str, requested: JobSpec) -> Job:
+    def create(self, request_id: str, requested: JobSpec, excluded: Sequence[str] = ()) -> Job:
         """Queue a job, or return the one that came under this id with the same spec.
+
+        Args:
+            excluded: the paths that `requested.excluded` stands for.
 
         Raises:
             AlreadyExists, NotFound, InvalidArgument, FailedPrecondition, ResourceExhausted: as the table of `CreateJob` says.
@@ -35,12 +42,21 @@ class Admission:
         with self._database.transaction():
             if found := self._jobs.requested(request_id, requested):
                 return found
-            spec = self._resolved(requested) if isinstance(requested, TrainSpec) else requested
-            self._check_start(spec.start or DEFAULT_START)
+            spec = self._resolved(requested)
+            self._check_contents(spec, excluded)
+            if not (isinstance(spec, ImportSpec) and spec.folder):
+                self._check_start(spec.start or DEFAULT_START)
             return self._jobs.create(request_id, requested, spec)
 
-    def _resolved(self, spec: TrainSpec) -> TrainSpec:
+    def _resolved(self, spec: JobSpec) -> JobSpec:
+        if isinstance(spec, ImportSpec):
+            return spec
         revision = self._datasets.get(spec.dataset, spec.revision)
+        if isinstance(spec, CheckSpec):
+            return spec.model_copy(update={"revision": revision.number})
+        return self._resolved_training(spec, revision)
+
+    def _resolved_training(self, spec: TrainSpec, revision: Revision) -> TrainSpec:
         if revision.classes < 2:
             message = f"{revision.name} has {revision.classes} class: at least two are needed, else there is nothing to tell apart"
             raise InvalidArgument("TOO_FEW_CLASSES", message)
@@ -52,13 +68,23 @@ class Admission:
         start = spec.start or _start_of(recipe)
         return spec.model_copy(update={"revision": revision.number, "recipe": name, "start": start})
 
+    def _check_contents(self, spec: JobSpec, excluded: Sequence[str]) -> None:
+        """What was uploaded for the job must be here; the list of what is left out comes with it, and names pictures that there are."""
+        if isinstance(spec, TrainSpec) and spec.excluded:
+            there = {entry.path for entry in read_entries(self._datasets.manifest_path(self._datasets.get(spec.dataset, spec.revision)))}
+            if unknown := [path for path in excluded if path not in there]:
+                message = f"{unknown[0]!r} is no picture of datasets/{spec.dataset}/revisions/{spec.revision} ({len(unknown)} such paths)"
+                raise invalid_field("job.train.excluded_paths", message)
+            with self._blobs.receive() as receiver:
+                receiver.add(list_bytes(excluded))
+        if missing := [sha256 for sha256 in sorted(contents_of(spec)) if self._blobs.size(sha256) is None]:
+            message = f"the content {missing[0]} is not on the server: upload it with UploadBlobs, then create the job again"
+            raise FailedPrecondition("BLOBS_MISSING", message, metadata={"sha256": missing[0]})
+
     def _check_start(self, start: Start) -> None:
         match start.kind:
             case "builtin":
                 _check_builtin(start.name)
-            case "weights" if self._blobs.size(start.sha256) is None:
-                message = f"the weights file {start.sha256} is not on the server: upload it with UploadBlobs, then create the job again"
-                raise FailedPrecondition("BLOBS_MISSING", message, metadata={"sha256": start.sha256})
             case "bundle":
                 self._models.get(start.model, start.version)
 

@@ -42,6 +42,10 @@ CREATE TABLE IF NOT EXISTS versions (
     create_time REAL NOT NULL, PRIMARY KEY (model, number)
 ) WITHOUT ROWID;
 
+CREATE TABLE IF NOT EXISTS model_aliases (
+    model TEXT NOT NULL, alias TEXT NOT NULL, number INTEGER NOT NULL, etag TEXT NOT NULL, PRIMARY KEY (model, alias)
+) WITHOUT ROWID;
+
 -- Bundles of deleted versions, until they are gone from the registry.
 CREATE TABLE IF NOT EXISTS removed_bundles (path TEXT PRIMARY KEY) WITHOUT ROWID;
 """

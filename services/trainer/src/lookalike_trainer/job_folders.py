@@ -5,16 +5,15 @@ import shutil
 from pathlib import Path
 
 from lookalike_model.builtin import EFFICIENTNET_LITE0
-from lookalike_model.registry import RegistryError
-from lookalike_runtime.errors import DataLoss
 from lookalike_trainer.blobs import BlobStore
 from lookalike_trainer.datasets import Datasets
 from lookalike_trainer.job_records import Job
-from lookalike_trainer.job_spec import ImportSpec, Start, TrainSpec
+from lookalike_trainer.job_spec import CheckSpec, ImportSpec, JobSpec, Start, TrainSpec
 from lookalike_trainer.models import Models
 from lookalike_trainer.training import job as told
 
 JOB = "job.json"
+FILES = ("report.html", "checks.json", "suspects.csv", "events.jsonl", "worker.log")
 DEFAULT_START = Start(kind="builtin", name=EFFICIENTNET_LITE0.name)
 
 
@@ -38,8 +37,7 @@ class JobFolders:
             NotFound: the dataset or the model to start from is gone.
             DataLoss: the bundle to start from was changed (BUNDLE_DAMAGED).
         """
-        spec = job.spec
-        document = self._import(job.uid, spec) if isinstance(spec, ImportSpec) else self._train(job.uid, spec)
+        document = self._told(job.uid, job.spec)
         folder = self.path(job.uid)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -51,20 +49,37 @@ class JobFolders:
         for path in self.path(uid).glob("*/"):
             shutil.rmtree(path, ignore_errors=True)
 
-    def _train(self, uid: str, spec: TrainSpec) -> told.TrainJob:
+    def left(self, uid: str) -> list[str]:
+        """Those of `FILES` that a job has left."""
+        return [name for name in FILES if (self.path(uid) / name).is_file()]
+
+    def _told(self, uid: str, spec: JobSpec) -> told.Job:
+        match spec:
+            case ImportSpec():
+                return self._import(uid, spec)
+            case CheckSpec():
+                return told.CheckJob(kind="check", uid=uid, dataset=self._dataset(spec), init=self._init(spec.start or DEFAULT_START))
+            case TrainSpec():
+                return self._train(uid, spec)
+
+    def _dataset(self, spec: TrainSpec | CheckSpec) -> told.DatasetReference:
         revision = self._datasets.get(spec.dataset, spec.revision)
-        dataset = told.DatasetReference(
+        excluded = spec.excluded if isinstance(spec, TrainSpec) else None
+        return told.DatasetReference(
             name=revision.dataset,
             revision=revision.number,
             fingerprint=revision.fingerprint,
             manifest=os.fspath(self._datasets.manifest_path(revision)),
             blobs=os.fspath(self._blobs.root),
+            excluded=os.fspath(self._blobs.path(excluded.sha256)) if excluded else None,
         )
+
+    def _train(self, uid: str, spec: TrainSpec) -> told.TrainJob:
         return told.TrainJob(
             kind="train",
             uid=uid,
             model=spec.model,
-            dataset=dataset,
+            dataset=self._dataset(spec),
             recipe=spec.recipe or None,
             recipe_toml=spec.recipe_toml or None,
             overrides=spec.overrides,
@@ -74,6 +89,9 @@ class JobFolders:
 
     def _import(self, uid: str, spec: ImportSpec) -> told.ImportJob:
         start = spec.start
+        if start is None:
+            files = {file.path: os.fspath(self._blobs.path(file.sha256)) for file in spec.folder}
+            return told.ImportJob(kind="import", uid=uid, model=spec.model, folder=files)
         return told.ImportJob(
             kind="import",
             uid=uid,
@@ -87,15 +105,9 @@ class JobFolders:
     def _init(self, start: Start) -> told.Start:
         match start.kind:
             case "bundle":
-                return told.Start(kind="bundle", path=os.fspath(self._bundle(start)))
+                label = f"models/{start.model}/versions/{start.version}"
+                return told.Start(kind="bundle", path=os.fspath(self._models.bundle(start.model, start.version)), label=label)
             case "weights":
                 return told.Start(kind="weights", name=start.name, path=os.fspath(self._blobs.path(start.sha256)))
             case _:
                 return told.Start(kind=start.kind, name=start.name)
-
-    def _bundle(self, start: Start) -> Path:
-        try:
-            return self._models.bundle(start.model, start.version)
-        except RegistryError as error:
-            message = f"models/{start.model}/versions/{start.version} cannot be started from: {error}"
-            raise DataLoss("BUNDLE_DAMAGED", message) from error

@@ -26,6 +26,13 @@ class Start(Record):
     version: int = 0
 
 
+class Excluded(Record):
+    """Pictures that are left out: how many, and the SHA-256 of the blob that lists them."""
+
+    count: int
+    sha256: str
+
+
 class TrainSpec(Record):
     """A training.
 
@@ -42,18 +49,36 @@ class TrainSpec(Record):
     start: Start | None
     seed: int
     recipe_toml: str = ""
+    excluded: Excluded | None = None
+
+
+class FolderFile(Record):
+    """A file of a folder that is imported whole: its path inside it, and its content's SHA-256."""
+
+    path: str
+    sha256: str
 
 
 class ImportSpec(Record):
-    """An import. `size` is in pixels, 0 for what the network was trained for."""
+    """An import, either of `start` or of a `folder`. `size` is in pixels, 0 for what the network was trained for."""
 
     kind: Literal["import"] = "import"
     model: str
-    start: Start
+    start: Start | None
     size: int
+    folder: tuple[FolderFile, ...] = ()
 
 
-JobSpec = TrainSpec | ImportSpec
+class CheckSpec(Record):
+    """A check of a dataset. `revision` is None for the newest, `start` None for the built-in weights."""
+
+    kind: Literal["check"] = "check"
+    dataset: str
+    revision: int | None
+    start: Start | None
+
+
+JobSpec = TrainSpec | ImportSpec | CheckSpec
 # Text that earlier versions wrote stays equal to what this one writes.
 _UNUSED = {"recipe_toml"}
 _SPEC: TypeAdapter[JobSpec] = TypeAdapter(Annotated[JobSpec, Field(discriminator="kind")])
@@ -69,3 +94,13 @@ def spec_to_json(spec: JobSpec) -> str:
 def spec_from_json(text: str) -> JobSpec:
     """What `spec_to_json` wrote."""
     return _SPEC.validate_json(text)
+
+
+def contents_of(spec: JobSpec) -> set[str]:
+    """SHA-256 of the uploaded contents that a job reads beside its dataset."""
+    found = {spec.start.sha256} if spec.start and spec.start.kind == "weights" else set()
+    if isinstance(spec, ImportSpec):
+        found.update(file.sha256 for file in spec.folder)
+    if isinstance(spec, TrainSpec) and spec.excluded:
+        found.add(spec.excluded.sha256)
+    return found

@@ -10,7 +10,7 @@ from lookalike_runtime.errors import AlreadyExists, NotFound, ResourceExhausted
 from lookalike_trainer.changes import Changes
 from lookalike_trainer.database import Database
 from lookalike_trainer.job_records import Event, Failure, Job, Report, State
-from lookalike_trainer.job_spec import ImportSpec, JobSpec, spec_to_json
+from lookalike_trainer.job_spec import ImportSpec, JobSpec, contents_of, spec_from_json, spec_to_json
 
 MAX_PENDING = 1_000
 MAX_MESSAGE_BYTES = 4 << 10
@@ -158,9 +158,17 @@ class Jobs:
         return self._first(query, name, version)
 
     def weights_in_use(self) -> set[str]:
-        """SHA-256 of the weights files of jobs that have not ended."""
-        query = "SELECT DISTINCT weights FROM unfinished_jobs WHERE weights IS NOT NULL"
-        return {row["weights"] for row in self._database.rows(query)}
+        """SHA-256 of the weights files, of the files of folders and of the lists that jobs name which have not ended."""
+        found: set[str] = set()
+        for row in self._database.rows("SELECT spec FROM unfinished_jobs"):
+            found.update(contents_of(spec_from_json(row["spec"])))
+        return found
+
+    def of_revision(self, dataset: str, revision: int) -> list[str]:
+        """The jobs that have done their work with a revision, newest first."""
+        query = "SELECT uid, spec FROM jobs WHERE dataset = ? AND state = 'SUCCEEDED' ORDER BY number DESC"
+        specs = ((row["uid"], spec_from_json(row["spec"])) for row in self._database.rows(query, dataset))
+        return [uid for uid, spec in specs if not isinstance(spec, ImportSpec) and spec.revision == revision]
 
     def _first(self, query: str, *values: object) -> str | None:
         row = self._database.row(query, *values)

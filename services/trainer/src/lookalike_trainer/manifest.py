@@ -98,6 +98,13 @@ def check_path(field: str, path: str) -> None:
         raise invalid_field(field, f"{path!r} is no path inside a dataset: relative, '/' between its parts, no empty part, '.' or '..'")
 
 
+def read_entries(manifest: Path) -> Iterator[Entry]:
+    """The entries of a `manifest.jsonl`."""
+    with manifest.open("rb") as file:
+        for line in file:
+            yield Entry(**json.loads(line))
+
+
 def digests_in(manifest: Path) -> Iterator[str]:
     """The SHA-256 of each content that a `manifest.jsonl` names."""
     with manifest.open("rb") as file:

@@ -10,9 +10,10 @@ from threading import RLock
 
 from lookalike_model import registry
 from lookalike_model.registry import Index, PublishedProfile, RegistryError, RegistryReader
-from lookalike_runtime.errors import FailedPrecondition, NotFound
+from lookalike_runtime.errors import DataLoss, FailedPrecondition, NotFound
 from lookalike_trainer.database import Database
 from lookalike_trainer.jobs import Jobs
+from lookalike_trainer.model_aliases import ModelAlias, ModelAliases
 from lookalike_trainer.outcome import Result
 
 
@@ -65,7 +66,11 @@ class ModelVersion:
 
 
 class Models:
-    """All models of one server, the only one that writes its registry."""
+    """All models of one server, the only one that writes its registry.
+
+    Attributes:
+        aliases: names that move between versions; change them here, where they are published too.
+    """
 
     def __init__(self, database: Database, jobs: Jobs, url: str, cache: Path) -> None:
         """`cache` is a folder for bundles fetched from a registry elsewhere."""
@@ -74,6 +79,7 @@ class Models:
         self._url = url
         self._cache = cache
         self._publishing = RLock()
+        self.aliases = ModelAliases(database)
 
     def publish(self, making: Making, bundle: Path, result: Result) -> ModelVersion:
         """Publish a bundle as the next version of its model.
@@ -104,7 +110,10 @@ class Models:
             models: dict[str, registry.Model] = {}
             for row in self._database.rows("SELECT * FROM versions ORDER BY model, number"):
                 version = _version(row)
-                model = models.setdefault(version.model, registry.Model(aliases={}, versions={}))
+                if version.model not in models:
+                    aliases = {each.alias: str(each.number) for each in self.aliases.of(version.model)}
+                    models[version.model] = registry.Model(aliases=aliases, versions={})
+                model = models[version.model]
                 model.versions[str(version.number)] = version.published()
             if self._published() != models:
                 registry.write_index(self._url, Index(sequence=self._database.next_number("index", ""), models=models))
@@ -146,21 +155,49 @@ class Models:
 
         Raises:
             NotFound: no such version (MODEL_NOT_FOUND).
-            RegistryError: a file is missing or was changed.
+            DataLoss: a file is missing or was changed (BUNDLE_DAMAGED).
         """
         self._cache.mkdir(parents=True, exist_ok=True)
-        return RegistryReader(self._url).fetch(self.get(model, number).published(), self._cache)
+        version = self.get(model, number)
+        try:
+            return RegistryReader(self._url).fetch(version.published(), self._cache)
+        except RegistryError as error:
+            raise DataLoss(
+                "BUNDLE_DAMAGED", f"{version.name} is not what was published: {error}", metadata={"name": version.name}
+            ) from error
 
-    def delete(self, model: str, number: int | None) -> None:
-        """Delete one version, or all for None: first from `registry.json`, then its files.
+    def set_alias(self, model: str, alias: str, number: int, etag: str = "") -> ModelAlias:
+        """Make an alias name a version, and publish that.
+
+        Raises:
+            NotFound: no such version (MODEL_NOT_FOUND).
+            Aborted: it has another etag than the one that is given, if one is (ETAG_MISMATCH).
+            ResourceExhausted: the model has too many aliases already (TOO_MANY_ALIASES).
+        """
+        with self._publishing:
+            with self._database.transaction():
+                self.get(model, number)
+                made = self.aliases.set(model, alias, number, etag)
+            self.publish_index()
+        return made
+
+    def delete_alias(self, model: str, alias: str, etag: str = "") -> None:
+        """Delete an alias, and publish that; raises as `ModelAliases.delete` does."""
+        with self._publishing:
+            self.aliases.delete(model, alias, etag)
+            self.publish_index()
+
+    def delete(self, model: str, number: int | None, *, force: bool = False) -> None:
+        """Delete one version, or all for None: first from `registry.json`, then its files. With `force` aliases that name it go with it.
 
         Raises:
             NotFound: no such model or version (MODEL_NOT_FOUND).
-            FailedPrecondition: a job that has not ended starts from it (MODEL_IN_USE).
+            FailedPrecondition: a job that has not ended starts from it (MODEL_IN_USE), or an alias names it (MODEL_ALIASED).
         """
         with self._publishing:
             with self._database.transaction() as connection:
                 self.get(model, number)
+                self._release(model, number, force=force)
                 if uid := self._jobs.using_model(model, number):
                     name = f"models/{model}" + (f"/versions/{number}" if number else "")
                     message = f"jobs/{uid} starts from {name}: wait for it or cancel it"
@@ -169,6 +206,15 @@ class Models:
                 paths = connection.execute(gone, (model, number)).fetchall()
                 connection.executemany("INSERT INTO removed_bundles VALUES (?)", [tuple(row) for row in paths])
             self.publish_index()
+
+    def _release(self, model: str, number: int | None, *, force: bool) -> None:
+        naming = self.aliases.naming(model, number)
+        if naming and not force:
+            named = ", ".join(f"models/{model}@{each.alias}" for each in naming)
+            message = f"{named} names it: move or delete the alias, or force the deletion"
+            raise FailedPrecondition("MODEL_ALIASED", message, metadata={"alias": naming[0].name})
+        for each in naming:
+            self.aliases.delete(model, each.alias, "")
 
     def _published(self) -> dict[str, registry.Model] | None:
         try:

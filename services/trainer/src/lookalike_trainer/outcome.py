@@ -43,6 +43,13 @@ class Result(Record):
     notes: tuple[str, ...]
 
 
+class Checked(Record):
+    """`result.json` of a check, which makes no bundle."""
+
+    metrics: dict[str, float]
+    notes: tuple[str, ...]
+
+
 class _Error(Record):
     reason: str = Field(pattern=r"^[A-Z][A-Z0-9_]*$")
     message: str
@@ -62,10 +69,15 @@ def weights_kind(advice: DbaAdvice) -> Weights:
     raise ValueError(f"the weights {advice.weights} for k = {advice.k} are none of {', '.join(kinds)}")
 
 
-def read_outcome(folder: Path, exit_code: int) -> Result | Failure:
-    """What the worker with this folder came to; `exit_code` is as subprocess counts it, negative for a signal."""
+def read_outcome(folder: Path, exit_code: int, kind: type[Result] | type[Checked] = Result) -> Result | Checked | Failure:
+    """What the worker with this folder came to.
+
+    Args:
+        exit_code: as subprocess counts it, negative for a signal.
+        kind: what it should leave.
+    """
     if exit_code == 0:
-        return _result(folder)
+        return _result(folder, kind)
     try:
         error = _Error.model_validate_json(_text(folder / ERROR))
     except (OSError, ValidationError):
@@ -73,15 +85,15 @@ def read_outcome(folder: Path, exit_code: int) -> Result | Failure:
     return Failure(code=_CODES.get(error.reason, "FAILED_PRECONDITION"), reason=error.reason, message=error.message)
 
 
-def _result(folder: Path) -> Result | Failure:
+def _result(folder: Path, kind: type[Result] | type[Checked]) -> Result | Checked | Failure:
     try:
-        result = Result.model_validate_json(_text(folder / RESULT))
+        result = kind.model_validate_json(_text(folder / RESULT))
     except OSError as error:
         problem = f"{RESULT} cannot be read ({error.strerror})"
     except ValidationError as error:
         problem = f"{RESULT}: {first_problems(error)}"
     else:
-        if result.default_profile in result.profiles:
+        if isinstance(result, Checked) or result.default_profile in result.profiles:
             return result
         problem = f"{RESULT}: default_profile {result.default_profile!r} is none of its profiles"
     return Failure(code="INTERNAL", reason="WORKER_DIED", message=f"the worker ended without a usable result: {problem}")

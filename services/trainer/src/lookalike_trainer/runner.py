@@ -10,10 +10,10 @@ from lookalike_runtime.errors import ServiceError
 from lookalike_trainer.datasets import Datasets
 from lookalike_trainer.job_folders import JobFolders
 from lookalike_trainer.job_records import Failure, Job, State
-from lookalike_trainer.job_spec import TrainSpec
+from lookalike_trainer.job_spec import CheckSpec, TrainSpec
 from lookalike_trainer.jobs import Jobs
-from lookalike_trainer.models import Making, Models, Origin
-from lookalike_trainer.outcome import BUNDLE, Result, read_outcome
+from lookalike_trainer.models import Making, Models, ModelVersion, Origin
+from lookalike_trainer.outcome import BUNDLE, Checked, Result, read_outcome
 from lookalike_trainer.worker_process import WORKER_COMMAND, WorkerProcess, end_orphans
 from lookalike_trainer.worker_reports import EVENTS, ReportTail
 
@@ -55,7 +55,7 @@ class Runner:
         for job in self._jobs.running():
             end_orphans(self._command, self._folders.path(job.uid))
             if version := self._models.made_by(job.uid):
-                self._succeed(job, version.number, version.result)
+                self._succeed(job, version)
             elif job.cancel_requested:
                 self._jobs.finish(job.uid, State.CANCELLED, message="cancelled")
             elif job.starts > MAX_RERUNS:
@@ -125,9 +125,11 @@ class Runner:
         elif exit_code is None:
             self._jobs.requeue(uid, "the server stops: the job runs again from its beginning when it is back", counted=False)
         else:
-            outcome = read_outcome(folder, exit_code)
+            outcome = read_outcome(folder, exit_code, Checked if isinstance(job.spec, CheckSpec) else Result)
             if isinstance(outcome, Failure):
                 self._fail(job, outcome)
+            elif isinstance(outcome, Checked):
+                self._jobs.finish(uid, State.SUCCEEDED, message="checked", notes=outcome.notes, metrics=outcome.metrics)
             else:
                 self._publish(job, folder, outcome)
 
@@ -139,17 +141,19 @@ class Runner:
             message = f"the model could not be published in the registry: {error}"
             self._fail(job, Failure(code="INTERNAL", reason="PUBLISHING_FAILED", message=message))
         else:
-            self._succeed(job, version.number, result)
+            self._succeed(job, version)
 
     def _making(self, job: Job) -> Making:
         spec = job.spec
+        assert not isinstance(spec, CheckSpec), "a check makes no model"
         if isinstance(spec, TrainSpec):
             return Making(job.uid, spec.model, Origin.TRAINED, self._datasets.get(spec.dataset, spec.revision).fingerprint)
         return Making(job.uid, spec.model, Origin.IMPORTED, "")
 
-    def _succeed(self, job: Job, number: int, result: Result) -> None:
-        message = f"made models/{job.spec.model}/versions/{number}"
-        self._jobs.finish(job.uid, State.SUCCEEDED, message=message, version=number, notes=result.notes, metrics=result.metrics)
+    def _succeed(self, job: Job, version: ModelVersion) -> None:
+        result = version.result
+        message = f"made {version.name}"
+        self._jobs.finish(job.uid, State.SUCCEEDED, message=message, version=version.number, notes=result.notes, metrics=result.metrics)
 
     def _fail(self, job: Job, failure: Failure) -> None:
         self._jobs.finish(job.uid, State.FAILED, message=failure.message, failure=failure)

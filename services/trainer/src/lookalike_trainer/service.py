@@ -20,6 +20,7 @@ from lookalike_trainer.admission import Admission
 from lookalike_trainer.blobs import BlobStore
 from lookalike_trainer.database import Database
 from lookalike_trainer.datasets import Datasets
+from lookalike_trainer.inspection import Inspection
 from lookalike_trainer.job_folders import JobFolders
 from lookalike_trainer.jobs import Jobs
 from lookalike_trainer.models import Models
@@ -49,8 +50,8 @@ class TrainerService:
         folders = JobFolders(self._folder.path / "jobs", datasets, blobs, self._models)
         self._runner = Runner(self._jobs, datasets, self._models, folders, settings.slots, worker_command)
         admission = Admission(self._database, self._jobs, datasets, self._models, blobs)
-        self._dataset_servicer = DatasetServicer(datasets, blobs, settings.import_roots)
-        self._job_servicer = JobServicer(self._jobs, admission)
+        self._dataset_servicer = DatasetServicer(datasets, blobs, settings.import_roots, Inspection(datasets, self._jobs, folders))
+        self._job_servicer = JobServicer(self._jobs, admission, folders)
         self._model_servicer = ModelServicer(self._models)
 
     def add_to(self, server: grpc.aio.Server) -> list[str]:

@@ -17,12 +17,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 
 from lookalike_trainer.training.allocator import keep_freed_memory
+from lookalike_trainer.training.check_job import run_check
 from lookalike_trainer.training.errors import Cancelled, JobError, Reason
 from lookalike_trainer.training.events import EventLog
 from lookalike_trainer.training.import_job import run_import
 from lookalike_trainer.training.interruption import Interruption
-from lookalike_trainer.training.job import TrainJob, read_job
-from lookalike_trainer.training.result import clear, clear_scratch, write_error, write_result
+from lookalike_trainer.training.job import CheckJob, ImportJob, Job, TrainJob, read_job
+from lookalike_trainer.training.result import Checked, Result, clear, clear_scratch, write_error, write_result
 from lookalike_trainer.training.train_job import run_train
 
 _DONE, _FAILED, _STOPPED = 0, 1, 143
@@ -63,9 +64,19 @@ def explain(error: Exception) -> tuple[Reason, str]:
 def _run(folder: Path, stop: Interruption) -> None:
     job = read_job(folder / "job.json")
     with EventLog(folder / "events.jsonl") as log:
-        result = run_train(job, folder, log, stop) if isinstance(job, TrainJob) else run_import(job, folder, log)
+        result = _do(job, folder, log, stop)
         clear_scratch(folder)
         write_result(folder, result)
+
+
+def _do(job: Job, folder: Path, log: EventLog, stop: Interruption) -> Result | Checked:
+    match job:
+        case TrainJob():
+            return run_train(job, folder, log, stop)
+        case ImportJob():
+            return run_import(job, folder, log)
+        case CheckJob():
+            return run_check(job, folder, log, stop)
 
 
 if __name__ == "__main__":

@@ -67,6 +67,9 @@ DbaRounds = Annotated[
     ),
 ]
 RankK = Annotated[int, typer.Option("-k", min=1, max=MAX_K, help="References a query.")]
+OutputFolder = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="Folder that files are written into.", show_default=False)
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from lookalike import workflows
 from lookalike._models import Job
 from lookalike._names import resource_name
 from lookalike.cli._app import jobs
+from lookalike.cli._arguments import OutputFolder
 from lookalike.cli._session import Session, command, table
 from lookalike.cli.train import describe, wait_for_model
 
@@ -30,8 +32,19 @@ async def list_(session: Session) -> None:
 @command(jobs, "watch", "lookalike jobs watch 3")
 async def watch(session: Session, job: _Job) -> None:
     """Show a job's progress to its end. Ctrl-C leaves it running."""
-    version = await wait_for_model(session, resource_name("jobs", job))
-    session.answer(version, *describe(version))
+    name = resource_name("jobs", job)
+    if (await session.client.trainer.get_job(name)).check:
+        done = await session.client.trainer.wait_for_job(name, session.observer.event)
+        return session.answer(done, *done.notes)
+    version = await wait_for_model(session, name)
+    return session.answer(version, *describe(version))
+
+
+@command(jobs, "report", "lookalike jobs report 3 -o report")
+async def report(session: Session, job: _Job, output: OutputFolder) -> None:
+    """Fetch what a job left to be looked at: its page, what is wrong with its data, and labels to doubt."""
+    files = await workflows.save_report(session.client, resource_name("jobs", job), output)
+    session.answer({"files": files}, *map(str, files))
 
 
 @command(jobs, "cancel", "lookalike jobs cancel 3")
@@ -45,4 +58,6 @@ async def cancel(session: Session, job: _Job) -> None:
 def _what(job: Job) -> str:
     if job.train:
         return f"train {job.train.model} on {job.train.dataset.removeprefix('datasets/')}"
+    if job.check:
+        return f"check {job.check.dataset.removeprefix('datasets/')}"
     return f"import {job.import_.model}" if job.import_ else ""

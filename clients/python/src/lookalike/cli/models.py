@@ -8,13 +8,17 @@ from typing import Annotated
 import typer
 
 from lookalike import workflows
-from lookalike._names import numbered_name
+from lookalike._exceptions import InputError
+from lookalike._models import ModelAlias
+from lookalike._names import numbered_name, resource_id, resource_name, version_name
 from lookalike.cli._app import models
 from lookalike.cli._arguments import Yes
+from lookalike.cli._documents import document
 from lookalike.cli._session import Session, command, table
 from lookalike.cli.train import describe, wait_for_model
 
-_Model = Annotated[str, typer.Argument(metavar="MODEL", help="Model, or models/M/versions/V.", show_default=False)]
+_Model = Annotated[str, typer.Argument(metavar="MODEL", help="Model, M@ALIAS or models/M/versions/V.", show_default=False)]
+_Alias = Annotated[str, typer.Argument(metavar="M@ALIAS", help="Model and alias, such as shoes@production.", show_default=False)]
 
 
 @command(
@@ -22,11 +26,16 @@ _Model = Annotated[str, typer.Argument(metavar="MODEL", help="Model, or models/M
     "import",
     "lookalike models import --timm resnet50 --name resnet",
     "lookalike models import --timm tf_efficientnet_lite0 --weights ./lite0.pth --name lite0",
+    "lookalike models import --folder ./shoes-v3 --name shoes",
 )
 async def import_(
     session: Session,
-    timm: Annotated[str, typer.Option("--timm", metavar="NETWORK", help="timm name of the network.", show_default=False)],
     name: Annotated[str, typer.Option("--name", metavar="MODEL", help="Model that gets a new version.", show_default=False)],
+    timm: Annotated[str | None, typer.Option("--timm", metavar="NETWORK", help="timm name of the network.", show_default=False)] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", metavar="DIR", help="A downloaded bundle, or a folder as timm and hubs write it.", show_default=False),
+    ] = None,
     weights: Annotated[
         Path | None,
         typer.Option(
@@ -40,8 +49,13 @@ async def import_(
         int, typer.Option("--size", min=0, max=1024, help="Side that pictures are resized to; 0 is what the network was trained for.")
     ] = 0,
 ) -> None:
-    """Make a model of a timm network as it is, without training."""
-    job = await workflows.start_import(session.client, name, timm, weights, size)
+    """Make a model of a timm network or of a folder as it is, without training."""
+    if (timm is None) == (folder is None) or (folder and (weights or size)):
+        raise InputError("name a network with --timm (with --weights and --size, if you like), or a --folder alone", reason="BAD_IMPORT")
+    if folder:
+        job = await workflows.start_folder_import(session.client, name, folder)
+    else:
+        job = await workflows.start_import(session.client, name, timm or "", weights, size)
     version = await wait_for_model(session, job.name)
     session.answer(version, *describe(version))
 
@@ -62,7 +76,7 @@ async def list_(session: Session) -> None:
 @command(models, "show", "lookalike models show shoes", "lookalike models show models/shoes/versions/2")
 async def show(session: Session, model: _Model) -> None:
     """Show a version of a model: its profiles, spaces and figures."""
-    version = await session.client.trainer.get_model_version(numbered_name("models", "versions", model))
+    version = await session.client.trainer.get_model_version(version_name(model))
     shown = table("profile", "#dim", "DBA advice", "space")
     for name, profile in sorted(version.profiles.items()):
         advice = f"{profile.dba_advice.k} neighbours, {profile.dba_advice.weights.lower()}" if profile.dba_advice else "none"
@@ -71,13 +85,64 @@ async def show(session: Session, model: _Model) -> None:
     figures = table("figure", "#value")
     for name, value in sorted(version.metrics.items()):
         figures.add_row(name, f"{value:.4f}")
-    session.answer(version, *describe(version), shown, *([figures] if version.metrics else []))
+    aliases = await session.client.trainer.list_model_aliases(version.name.partition("/versions/")[0])
+    names = table("alias", "version")
+    for each in aliases:
+        names.add_row(each.name.rpartition("/")[2], each.version)
+    shown_last = ([figures] if version.metrics else []) + ([names] if aliases else [])
+    session.answer({**document(version), "aliases": document(aliases)}, *describe(version), shown, *shown_last)
+
+
+@command(models, "download", "lookalike models download shoes --to ./shoes", "lookalike models download shoes@production --to ./shoes")
+async def download(
+    session: Session,
+    model: _Model,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder that is made for it.", show_default=False)],
+) -> None:
+    """Fetch a version's bundle, every checksum compared. timm reads it: `timm.create_model("local-dir:DIR", pretrained=True)`."""
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise InputError(f"{to} exists and is not an empty folder: name another", reason="NOT_WRITABLE")
+    version = await session.client.trainer.get_model_version(version_name(model))
+    files = await session.client.trainer.download_model_version(version.name, to)
+    session.answer({"version": version.name, "files": files}, f"{version.name}: {len(files)} files in {to}")
+
+
+@command(models, "alias", "lookalike models alias shoes@live models/shoes/versions/3", "lookalike models alias shoes@live shoes")
+async def alias(
+    session: Session,
+    alias: _Alias,
+    model: _Model,
+    etag: Annotated[str, typer.Option("--etag", help="Only if the alias still has this etag.", show_default=False)] = "",
+) -> None:
+    """Make an alias name a version of its model; where it named another before, it moves at once."""
+    version = await session.client.trainer.get_model_version(version_name(model))
+    made = await session.client.trainer.set_model_alias(ModelAlias(_alias_name(alias), version.name, etag))
+    session.answer(made, f"{alias} names {made.version} (etag {made.etag})")
+
+
+@command(models, "unalias", "lookalike models unalias shoes@production")
+async def unalias(session: Session, alias: _Alias) -> None:
+    """Delete an alias. The version stays."""
+    await session.client.trainer.delete_model_alias(_alias_name(alias))
+    session.answer({"deleted": _alias_name(alias)}, f"{alias} was deleted")
 
 
 @command(models, "delete", "lookalike models delete models/shoes/versions/1", "lookalike models delete shoes --yes")
-async def delete(session: Session, model: _Model, yes: Yes = False) -> None:
+async def delete(
+    session: Session,
+    model: _Model,
+    yes: Yes = False,
+    force: Annotated[bool, typer.Option("--force", help="Even if aliases name it; they go too.")] = False,
+) -> None:
     """Delete a version, or a model with all its versions. Collections made with it can no longer be searched by picture."""
     name = numbered_name("models", "versions", model)
     session.confirm(f"Delete {name} for good?", yes)
-    await session.client.trainer.delete_model(name)
+    await session.client.trainer.delete_model(name, force=force)
     session.answer({"deleted": name}, f"{name} was deleted")
+
+
+def _alias_name(text: str) -> str:
+    model, at, name = text.partition("@")
+    if not at:
+        raise InputError(f"{text!r} is no alias: write MODEL@ALIAS, such as shoes@production", reason="BAD_NAME")
+    return f"{resource_name('models', model)}/aliases/{resource_id('aliases', name)}"

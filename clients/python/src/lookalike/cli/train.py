@@ -22,6 +22,8 @@ from lookalike.cli._session import Session, command
     "lookalike train shoes --model shoes --set loop.epochs=3",
     "lookalike train shoes --model shoes --recipe cross-entropy --then triplet-batch-hard",
     "lookalike train shoes --model shoes --recipe-file ./mine.toml",
+    "lookalike train shoes --model shoes --exclude checked/suspects.csv",
+    "lookalike train shoes --model shoes --recipe triplet --init model:shoes",
     "lookalike train shoes --model shoes --init weights:resnet50=./resnet50.safetensors",
     panel=LEARN,
 )
@@ -49,6 +51,10 @@ async def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; repeatable.", show_default=False),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="All randomness follows from it.")] = 0,
+    exclude: Annotated[
+        Path | None,
+        typer.Option("--exclude", metavar="FILE", help="CSV whose column `path` lists pictures to leave out.", show_default=False),
+    ] = None,
 ) -> None:
     """Train a new version of a model and wait for it, showing loss and held-out mAP of each epoch.
 
@@ -57,8 +63,17 @@ async def train(
     """
     overrides = _overrides(settings or [])
     await _check_recipes(session, then or [])
+    excluded = await workflows.read_excluded(exclude) if exclude else ()
     job = await workflows.start_training(
-        session.client, name, model, recipe=recipe, recipe_file=recipe_file, init=init, overrides=overrides, seed=seed
+        session.client,
+        name,
+        model,
+        recipe=recipe,
+        recipe_file=recipe_file,
+        init=init,
+        overrides=overrides,
+        seed=seed,
+        excluded_paths=excluded,
     )
     session.note(f"{job.name} was queued")
     version = await wait_for_model(session, job.name)

@@ -8,14 +8,16 @@ from lookalike.workflows._ingest import Ingested, ingest
 from lookalike.workflows._model import ChosenModel, choose_model, wait_until_served, zero_shot_model
 from lookalike.workflows._observer import Observer
 from lookalike.workflows._report import per_query_document, report_document, write_report
+from lookalike.workflows.check import CHECK_FILES, read_excluded, save_report, start_check
 from lookalike.workflows.evaluate import Evaluation, evaluate
 from lookalike.workflows.index import Indexed, index
 from lookalike.workflows.push import Pushed, push
 from lookalike.workflows.search import Found, search
 from lookalike.workflows.submit import Submitted, submit
-from lookalike.workflows.train import INIT_FORMS, start_import, start_training, upload_weights
+from lookalike.workflows.train import INIT_FORMS, start_folder_import, start_import, start_training, upload_weights
 
 __all__ = [
+    "CHECK_FILES",
     "INIT_FORMS",
     "ChosenModel",
     "DbaChoice",
@@ -34,8 +36,12 @@ __all__ = [
     "ingest",
     "per_query_document",
     "push",
+    "read_excluded",
     "report_document",
+    "save_report",
     "search",
+    "start_check",
+    "start_folder_import",
     "start_import",
     "start_training",
     "submit",

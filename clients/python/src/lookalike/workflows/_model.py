@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lookalike._client import AsyncClient
 from lookalike._exceptions import NotFound, WorkFailed
 from lookalike._models import ImportSpec, Init, ModelProfile, ModelVersion, Origin, Space, State
-from lookalike._names import numbered_name
+from lookalike._names import version_name
 from lookalike.workflows._observer import Observer
 
 ZERO_SHOT_MODEL = "zero-shot"
@@ -38,12 +38,12 @@ class ChosenModel:
 
 
 async def choose_model(client: AsyncClient, model: str | None, observer: Observer) -> ChosenModel:
-    """Return the model that `model` names (`M`, `models/M` or `models/M/versions/V`).
+    """Return the model that `model` names (`M`, `models/M`, `models/M/versions/V`, or `M@A` for an alias).
 
     Without a name the newest trained model; where none was trained the built-in zero-shot one, which is imported if it is not there.
     """
     if model is not None:
-        return ChosenModel(await client.trainer.get_model_version(numbered_name("models", "versions", model)), "as asked for")
+        return ChosenModel(await client.trainer.get_model_version(version_name(model)), "as asked for")
     if trained := await _newest_trained(client):
         return ChosenModel(trained, "the newest trained model")
     return ChosenModel(await zero_shot_model(client, observer), "the built-in zero-shot model, as no model has been trained yet")

@@ -18,7 +18,9 @@ from lookalike_runtime.resource_names import parse_name, parse_optional_version
 from lookalike_trainer.blobs import BlobStore, check_sha256
 from lookalike_trainer.datasets import Datasets, Revision
 from lookalike_trainer.folder_import import folder_of, import_folder
+from lookalike_trainer.inspection import Inspection
 from lookalike_trainer.manifest import Entry, ManifestDraft
+from lookalike_trainer.manifest_findings import ManifestFindings
 from lookalike_trainer.servicers.timestamps import timestamp
 
 MAX_DIGESTS = 10_000
@@ -30,10 +32,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class DatasetServicer(DatasetServiceServicer):
     """Translates calls about datasets."""
 
-    def __init__(self, datasets: Datasets, blobs: BlobStore, import_roots: Sequence[Path]) -> None:
+    def __init__(self, datasets: Datasets, blobs: BlobStore, import_roots: Sequence[Path], inspection: Inspection) -> None:
         self._datasets = datasets
         self._blobs = blobs
         self._import_roots = import_roots
+        self._inspection = inspection
 
     async def FindMissingBlobs(self, request: pb.FindMissingBlobsRequest, context: Context) -> pb.FindMissingBlobsResponse:
         if len(request.sha256) > MAX_DIGESTS:
@@ -80,6 +83,10 @@ class DatasetServicer(DatasetServiceServicer):
         name, number = parse_optional_version("name", request.name, "datasets", "revisions")
         return _revision(await asyncio.to_thread(self._datasets.get, name, number))
 
+    async def InspectRevision(self, request: pb.InspectRevisionRequest, context: Context) -> pb.RevisionFindings:
+        name, number = parse_optional_version("name", request.name, "datasets", "revisions")
+        return _findings(*await asyncio.to_thread(self._inspection.inspect, name, number))
+
     async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> Empty:
         (name,) = parse_name("name", request.name, "datasets")
         await asyncio.to_thread(self._datasets.delete, name)
@@ -106,4 +113,17 @@ def _revision(revision: Revision) -> pb.DatasetRevision:
         single_picture_class_count=revision.single_picture_classes,
         size_bytes=revision.size,
         create_time=timestamp(revision.create_time),
+    )
+
+
+def _findings(revision: Revision, findings: ManifestFindings, job: str | None) -> pb.RevisionFindings:
+    sizes = [pb.ClassSizes(from_pictures=bar.fewest, to_pictures=bar.most, class_count=bar.classes) for bar in findings.sizes]
+    return pb.RevisionFindings(
+        revision=revision.name,
+        class_sizes=sizes,
+        small_class_count=findings.small_count,
+        small_classes=[pb.SmallClass(label=each.label, picture_count=each.pictures) for each in findings.small],
+        copy_count=findings.copy_count,
+        copies=[pb.Copies(paths=each.paths, labels=each.labels, picture_count=each.pictures) for each in findings.copies],
+        job=f"jobs/{job}" if job else "",
     )

@@ -7,7 +7,7 @@ from lookalike_protos.types.v1 import operations_pb2
 from lookalike_runtime.errors import DataLoss, FailedPrecondition, NotFound, ResourceExhausted, ServiceError
 from lookalike_runtime.status import status_of
 from lookalike_trainer.job_records import Event, Failure, Job, Progress, State
-from lookalike_trainer.job_spec import ImportSpec, JobSpec, Start, TrainSpec
+from lookalike_trainer.job_spec import CheckSpec, ImportSpec, JobSpec, Start, TrainSpec
 from lookalike_trainer.servicers.timestamps import timestamp
 
 
@@ -32,7 +32,7 @@ def job_message(job: Job) -> pb.Job:
         message.end_time.CopyFrom(timestamp(job.end_time))
     if job.failure:
         message.error.CopyFrom(_error(job.failure))
-    if job.version is not None:
+    if job.version is not None and not isinstance(job.spec, CheckSpec):
         message.model_version = f"models/{job.spec.model}/versions/{job.version}"
     message.notes.extend(job.notes)
     return message
@@ -53,11 +53,25 @@ def event_message(event: Event) -> operations_pb2.Event:
 
 
 def _spec(spec: JobSpec) -> pb.Job:
-    if isinstance(spec, ImportSpec):
-        made = pb.Job()
-        getattr(made, "import").CopyFrom(pb.ImportSpec(model=spec.model, init=_init(spec.start), size=spec.size))
-        return made
-    return pb.Job(train=_train(spec))
+    match spec:
+        case ImportSpec():
+            made = pb.Job()
+            getattr(made, "import").CopyFrom(_import(spec))
+            return made
+        case CheckSpec():
+            return pb.Job(check=_check(spec))
+        case TrainSpec():
+            return pb.Job(train=_train(spec))
+
+
+def _import(spec: ImportSpec) -> pb.ImportSpec:
+    folder = [pb.FolderFile(path=file.path, sha256=file.sha256) for file in spec.folder]
+    return pb.ImportSpec(model=spec.model, init=_init(spec.start) if spec.start else None, size=spec.size, folder=folder)
+
+
+def _check(spec: CheckSpec) -> pb.CheckSpec:
+    version = _init(spec.start).model_version if spec.start else ""
+    return pb.CheckSpec(dataset=f"datasets/{spec.dataset}/revisions/{spec.revision}", model_version=version)
 
 
 def _train(spec: TrainSpec) -> pb.TrainSpec:
@@ -69,6 +83,7 @@ def _train(spec: TrainSpec) -> pb.TrainSpec:
         init=_init(spec.start) if spec.start else None,
         seed=spec.seed,
         recipe_toml=spec.recipe_toml,
+        excluded_count=spec.excluded.count if spec.excluded else 0,
     )
 
 

@@ -6,11 +6,15 @@ from lookalike_protos.trainer.v1 import jobs_pb2 as pb
 from lookalike_runtime.errors import invalid_field
 from lookalike_runtime.resource_names import check_id, parse_name, parse_number, parse_optional_version
 from lookalike_trainer.blobs import check_sha256
-from lookalike_trainer.job_spec import ImportSpec, JobSpec, Start, TrainSpec
+from lookalike_trainer.exclusion import excluded_by
+from lookalike_trainer.job_spec import CheckSpec, FolderFile, ImportSpec, JobSpec, Start, TrainSpec
+from lookalike_trainer.manifest import check_path
 from lookalike_trainer.training.recipe_files import MAX_TEXT_BYTES
 
 MAX_OVERRIDES = 64
 MAX_OVERRIDE_BYTES = 1 << 10
+MAX_EXCLUDED = 10_000
+MAX_FOLDER_FILES = 64
 MIN_SIZE, MAX_SIZE = 16, 1_024
 _NETWORK = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
@@ -22,8 +26,10 @@ def requested_spec(job: pb.Job) -> JobSpec:
             return _train(job.train)
         case "import":
             return _import(getattr(job, "import"))
+        case "check":
+            return _check(job.check)
         case _:
-            raise invalid_field("job.spec", "what to do is missing: train or import")
+            raise invalid_field("job.spec", "what to do is missing: train, import or check")
 
 
 def _train(spec: pb.TrainSpec) -> TrainSpec:
@@ -39,6 +45,10 @@ def _train(spec: pb.TrainSpec) -> TrainSpec:
         )
     if len(spec.recipe_toml.encode()) > MAX_TEXT_BYTES:
         raise invalid_field("job.train.recipe_toml", f"it has {len(spec.recipe_toml.encode())} bytes, at most {MAX_TEXT_BYTES} are taken")
+    if len(spec.excluded_paths) > MAX_EXCLUDED:
+        raise invalid_field("job.train.excluded_paths", f"{len(spec.excluded_paths)} of them, at most {MAX_EXCLUDED}")
+    for index, path in enumerate(spec.excluded_paths):
+        check_path(f"job.train.excluded_paths[{index}]", path)
     return TrainSpec(
         model=check_id("job.train.model", spec.model),
         dataset=dataset,
@@ -48,17 +58,45 @@ def _train(spec: pb.TrainSpec) -> TrainSpec:
         start=_start("job.train.init", spec.init) if spec.HasField("init") else None,
         seed=spec.seed,
         recipe_toml=spec.recipe_toml,
+        excluded=excluded_by(spec.excluded_paths),
     )
 
 
 def _import(spec: pb.ImportSpec) -> ImportSpec:
     model = check_id("job.import.model", spec.model)
+    if spec.folder:
+        return ImportSpec(model=model, start=None, size=0, folder=_folder(spec))
     start = _start("job.import.init", spec.init)
     if start.kind not in {"builtin", "timm", "weights"}:
         raise invalid_field("job.import.init", "a model can be made of builtin, timm or weights; to start training from others, use train")
     if spec.size and not MIN_SIZE <= spec.size <= MAX_SIZE:
         raise invalid_field("job.import.size", f"{spec.size} is out of range: {MIN_SIZE} to {MAX_SIZE} pixels, or 0 for the network's own")
     return ImportSpec(model=model, start=start, size=spec.size)
+
+
+def _folder(spec: pb.ImportSpec) -> tuple[FolderFile, ...]:
+    if spec.HasField("init") or spec.size:
+        raise invalid_field("job.import.folder", "a folder says itself what its network and its size are: leave init and size out")
+    if len(spec.folder) > MAX_FOLDER_FILES:
+        raise invalid_field("job.import.folder", f"{len(spec.folder)} files, at most {MAX_FOLDER_FILES}")
+    files: dict[str, str] = {}
+    for index, file in enumerate(spec.folder):
+        check_path(f"job.import.folder[{index}].path", file.path)
+        if file.path in files:
+            raise invalid_field(f"job.import.folder[{index}].path", f"{file.path!r} stands there twice")
+        files[file.path] = check_sha256(f"job.import.folder[{index}].sha256", file.sha256)
+    return tuple(FolderFile(path=path, sha256=sha256) for path, sha256 in sorted(files.items()))
+
+
+def _check(spec: pb.CheckSpec) -> CheckSpec:
+    dataset, revision = parse_optional_version("job.check.dataset", spec.dataset, "datasets", "revisions")
+    start = _bundle("job.check.model_version", spec.model_version) if spec.model_version else None
+    return CheckSpec(dataset=dataset, revision=revision, start=start)
+
+
+def _bundle(field: str, name: str) -> Start:
+    model, number = parse_name(field, name, "models", "versions")
+    return Start(kind="bundle", model=model, version=parse_number(field, number))
 
 
 def _start(field: str, init: pb.Init) -> Start:
@@ -73,8 +111,7 @@ def _start(field: str, init: pb.Init) -> Start:
             network = _network(f"{field}.weights.network", init.weights.network)
             return Start(kind="weights", name=network, sha256=check_sha256(f"{field}.weights.sha256", init.weights.sha256))
         case "model_version":
-            model, number = parse_name(f"{field}.model_version", init.model_version, "models", "versions")
-            return Start(kind="bundle", model=model, version=parse_number(f"{field}.model_version", number))
+            return _bundle(f"{field}.model_version", init.model_version)
         case _:
             raise invalid_field(field, "what to start from is missing: builtin, random, timm, weights or model_version")
 

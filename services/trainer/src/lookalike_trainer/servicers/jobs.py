@@ -11,11 +11,14 @@ import grpc
 from lookalike_protos.trainer.v1 import jobs_pb2 as pb
 from lookalike_protos.trainer.v1.jobs_pb2_grpc import JobServiceServicer
 from lookalike_protos.types.v1 import operations_pb2
-from lookalike_runtime.errors import invalid_field
+from lookalike_protos.types.v1.files_pb2 import FileChunk
+from lookalike_runtime.errors import NotFound, invalid_field
 from lookalike_runtime.paging import encode_token, page_size
 from lookalike_runtime.resource_names import parse_name
 from lookalike_trainer.admission import Admission
+from lookalike_trainer.job_folders import FILES, JobFolders
 from lookalike_trainer.jobs import Jobs
+from lookalike_trainer.servicers.file_messages import file_chunks
 from lookalike_trainer.servicers.job_messages import event_message, job_message
 from lookalike_trainer.servicers.job_requests import requested_spec
 from lookalike_trainer.servicers.number_tokens import decode_number
@@ -29,15 +32,16 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class JobServicer(JobServiceServicer):
     """Translates calls about jobs."""
 
-    def __init__(self, jobs: Jobs, admission: Admission) -> None:
+    def __init__(self, jobs: Jobs, admission: Admission, folders: JobFolders) -> None:
         self._jobs = jobs
         self._admission = admission
+        self._folders = folders
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: Context) -> pb.Job:
         if not 1 <= len(request.request_id.encode()) <= MAX_REQUEST_ID_BYTES:
             raise invalid_field("request_id", f"1 to {MAX_REQUEST_ID_BYTES} bytes, such as a UUID")
-        spec = requested_spec(request.job)
-        return job_message(await asyncio.to_thread(self._admission.create, request.request_id, spec))
+        spec, excluded = requested_spec(request.job), request.job.train.excluded_paths
+        return job_message(await asyncio.to_thread(self._admission.create, request.request_id, spec, excluded))
 
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.Job:
         (uid,) = parse_name("name", request.name, "jobs")
@@ -71,3 +75,15 @@ class JobServicer(JobServiceServicer):
                     if job.state.is_final:
                         return
                     await changed.wait()
+
+    async def DownloadJobFile(self, request: pb.DownloadJobFileRequest, context: Context) -> AsyncIterator[FileChunk]:
+        (uid,) = parse_name("name", request.name, "jobs")
+        if request.file not in FILES:
+            raise invalid_field("file", f"{request.file!r} is no file of a job: {', '.join(FILES)}")
+        await asyncio.to_thread(self._jobs.get, uid)
+        left = await asyncio.to_thread(self._folders.left, uid)
+        if request.file not in left:
+            message = f"{request.name} has not left {request.file}; it has left: {', '.join(left) or 'nothing yet'}"
+            raise NotFound("FILE_NOT_FOUND", message, metadata={"job": request.name, "file": request.file})
+        async for chunk in file_chunks(self._folders.path(uid), [request.file]):
+            yield chunk

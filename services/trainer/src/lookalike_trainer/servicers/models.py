@@ -3,20 +3,26 @@
 # ruff: noqa: ARG002, N802 (names and arguments are gRPC's)
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
 
 from lookalike_model.profile import DbaAdvice
+from lookalike_model.registry import MANIFEST, bundle_files
 from lookalike_protos.trainer.v1 import models_pb2 as pb
 from lookalike_protos.trainer.v1.models_pb2_grpc import ModelServiceServicer
 from lookalike_protos.types.v1 import dba_pb2
+from lookalike_protos.types.v1.files_pb2 import FileChunk
 from lookalike_protos.types.v1.space_pb2 import METRIC_COSINE, Space
+from lookalike_runtime.errors import invalid_field
 from lookalike_runtime.paging import decode_token, encode_token, page_size
-from lookalike_runtime.resource_names import parse_name, parse_optional_version
+from lookalike_runtime.resource_names import check_id, parse_name, parse_number, parse_optional_version
+from lookalike_trainer.model_aliases import ModelAlias
 from lookalike_trainer.models import Models, ModelVersion
 from lookalike_trainer.outcome import ResultProfile, weights_kind
+from lookalike_trainer.servicers.file_messages import file_chunks
 from lookalike_trainer.servicers.number_tokens import decode_number
 from lookalike_trainer.servicers.timestamps import timestamp
 
@@ -39,8 +45,7 @@ class ModelServicer(ModelServiceServicer):
         return pb.ListModelsResponse(models=models, next_page_token=token)
 
     async def GetModelVersion(self, request: pb.GetModelVersionRequest, context: Context) -> pb.ModelVersion:
-        name, number = parse_optional_version("name", request.name, "models", "versions")
-        return _version(await asyncio.to_thread(self._models.get, name, number))
+        return _version(await asyncio.to_thread(self._named, "name", request.name))
 
     async def ListModelVersions(self, request: pb.ListModelVersionsRequest, context: Context) -> pb.ListModelVersionsResponse:
         (model,) = parse_name("parent", request.parent, "models")
@@ -51,8 +56,46 @@ class ModelServicer(ModelServiceServicer):
 
     async def DeleteModel(self, request: pb.DeleteModelRequest, context: Context) -> Empty:
         name, number = parse_optional_version("name", request.name, "models", "versions")
-        await asyncio.to_thread(self._models.delete, name, number)
+        await asyncio.to_thread(lambda: self._models.delete(name, number, force=request.force))
         return Empty()
+
+    async def DownloadModelVersion(self, request: pb.DownloadModelVersionRequest, context: Context) -> AsyncIterator[FileChunk]:
+        version = await asyncio.to_thread(self._named, "name", request.name)
+        folder = await asyncio.to_thread(self._models.bundle, version.model, version.number)
+        # The manifest comes last, as in the registry: a download is whole once it is there.
+        async for chunk in file_chunks(folder, [*await asyncio.to_thread(bundle_files, folder), MANIFEST]):
+            yield chunk
+
+    async def SetModelAlias(self, request: pb.SetModelAliasRequest, context: Context) -> pb.ModelAlias:
+        model, alias = parse_name("alias.name", request.alias.name, "models", "aliases")
+        of_model, number = parse_name("alias.version", request.alias.version, "models", "versions")
+        if of_model != model:
+            raise invalid_field("alias.version", f"{request.alias.version!r} is no version of models/{model}, whose alias it would be")
+        version = parse_number("alias.version", number)
+        return _alias(await asyncio.to_thread(self._models.set_alias, model, alias, version, request.alias.etag))
+
+    async def ListModelAliases(self, request: pb.ListModelAliasesRequest, context: Context) -> pb.ListModelAliasesResponse:
+        (model,) = parse_name("parent", request.parent, "models")
+        await asyncio.to_thread(self._models.get, model, None)
+        found = await asyncio.to_thread(self._models.aliases.of, model)
+        return pb.ListModelAliasesResponse(aliases=[_alias(each) for each in found])
+
+    async def DeleteModelAlias(self, request: pb.DeleteModelAliasRequest, context: Context) -> Empty:
+        model, alias = parse_name("name", request.name, "models", "aliases")
+        await asyncio.to_thread(self._models.delete_alias, model, alias, request.etag)
+        return Empty()
+
+    def _named(self, field: str, name: str) -> ModelVersion:
+        """The version that `models/M/versions/V`, `models/M@A` or `models/M` names."""
+        head, at, alias = name.partition("@")
+        if not at:
+            return self._models.get(*parse_optional_version(field, name, "models", "versions"))
+        (model,) = parse_name(field, head, "models")
+        return self._models.get(model, self._models.aliases.get(model, check_id(field, alias)).number)
+
+
+def _alias(alias: ModelAlias) -> pb.ModelAlias:
+    return pb.ModelAlias(name=alias.name, version=f"models/{alias.model}/versions/{alias.number}", etag=alias.etag)
 
 
 def _version(version: ModelVersion) -> pb.ModelVersion:

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike_trainer.exclusion import read_excluded
 from lookalike_trainer.training.errors import JobError, Reason
+from lookalike_trainer.training.job import DatasetReference
 
 _LISTED = 5
 
@@ -87,6 +89,22 @@ def read_manifest(path: Path) -> list[Picture]:
     if not pictures:
         raise JobError(Reason.INVALID_JOB, "the dataset has no pictures")
     return pictures
+
+
+def read_pictures(dataset: DatasetReference) -> list[Picture]:
+    """The pictures of a dataset's revision, without those that are left out.
+
+    Raises:
+        JobError: INVALID_JOB, if the manifest cannot be read or nothing is left.
+    """
+    pictures = read_manifest(Path(dataset.manifest))
+    if dataset.excluded is None:
+        return pictures
+    excluded = read_excluded(Path(dataset.excluded))
+    left = [picture for picture in pictures if picture.path not in excluded]
+    if not left:
+        raise JobError(Reason.INVALID_JOB, "every picture of the dataset is left out: shorten the list")
+    return left
 
 
 def describe_unreadable(unreadable: Sequence[Unreadable], total: int) -> str | None:

@@ -8,21 +8,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-Stage = Literal["prepare", "train", "evaluate", "bundle"]
+from lookalike_trainer.training.tensorboard import ScalarLog
+
+Stage = Literal["prepare", "train", "evaluate", "bundle", "report"]
 _SECONDS_BETWEEN = 1.0
 
 
 class EventLog:
-    """Appends events, each line flushed as it is written."""
+    """Appends events, each line flushed as it is written; figures of the training go to TensorBoard's files beside it too."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a", encoding="utf-8")
+        self._scalars = ScalarLog(path.parent)
         self._last = 0.0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._scalars.close()
         self._file.close()
 
     def report(
@@ -47,6 +51,8 @@ class EventLog:
         }
         self._file.write(json.dumps(event, ensure_ascii=False) + "\n")
         self._file.flush()
+        if stage in ("train", "evaluate"):
+            self._scalars.add(done if stage == "train" else 0, finite)
         self._last = time.monotonic()
 
     def tick(self, stage: Stage, done: int, total: int, unit: str) -> None:

@@ -9,6 +9,7 @@ from lookalike_model.spec import NetworkSpec
 from lookalike_model.timm_config import built_for_one_size, preprocessing_of
 from lookalike_trainer.training.errors import JobError, Reason
 from lookalike_trainer.training.events import EventLog
+from lookalike_trainer.training.import_folder import run_folder_import
 from lookalike_trainer.training.job import ImportJob, Start
 from lookalike_trainer.training.result import BUNDLE, Result
 from lookalike_trainer.training.start import StartingPoint, build_network, open_start
@@ -17,11 +18,13 @@ _OVERRIDES = ("size", "resize", "filter", "crop_pct")
 
 
 def run_import(job: ImportJob, folder: Path, log: EventLog) -> Result:
-    """Write the bundle of a timm network with weights of a file, of a package, or timm's own.
+    """Write the bundle of a timm network with weights of a file, of a package, or timm's own, or of a folder.
 
     Raises:
         JobError: the weights are not there or do not fit, or a value is out of range.
     """
+    if job.folder:
+        return run_folder_import(job, folder, log)
     log.report("prepare", 0, 1, "networks")
     start = _start(job)
     point = open_start(start, None)

@@ -10,13 +10,18 @@ from lookalike_trainer.training.errors import JobError, Reason
 
 
 class DatasetReference(Record):
-    """A revision of a dataset, and where its pictures lie."""
+    """A revision of a dataset, and where its pictures lie.
+
+    Attributes:
+        excluded: a file that lists paths of pictures that are left out, a JSON array.
+    """
 
     name: str
     revision: int
     fingerprint: str
     manifest: str
     blobs: str
+    excluded: str | None = None
 
 
 class Start(Record):
@@ -25,11 +30,13 @@ class Start(Record):
     Attributes:
         name: of built-in weights, or timm's of a network.
         path: a weights file, or a bundle's folder.
+        label: what to call it where people read.
     """
 
     kind: Literal["builtin", "random", "timm", "weights", "bundle"]
     name: str | None = None
     path: str | None = None
+    label: str | None = None
 
 
 class TrainJob(Record):
@@ -52,7 +59,7 @@ class TrainJob(Record):
 
 
 class ImportJob(Record):
-    """Make a model of an existing network."""
+    """Make a model of an existing network. `folder` holds a file's place by its path inside a folder that is imported whole."""
 
     kind: Literal["import"]
     uid: str
@@ -61,13 +68,23 @@ class ImportJob(Record):
     weights: str | None = None
     builtin: str | None = None
     overrides: dict[str, str | int] = Field(default_factory=dict)
+    folder: dict[str, str] = Field(default_factory=dict)
 
 
-Job = Annotated[TrainJob | ImportJob, Field(discriminator="kind")]
-_JOB: TypeAdapter[TrainJob | ImportJob] = TypeAdapter(Job)
+class CheckJob(Record):
+    """Look for what is wrong with a dataset. `init` is what tells which pictures look alike."""
+
+    kind: Literal["check"]
+    uid: str
+    dataset: DatasetReference
+    init: Start
 
 
-def read_job(path: Path) -> TrainJob | ImportJob:
+Job = TrainJob | ImportJob | CheckJob
+_JOB: TypeAdapter[Job] = TypeAdapter(Annotated[Job, Field(discriminator="kind")])
+
+
+def read_job(path: Path) -> Job:
     """The job that a worker was given.
 
     Raises:

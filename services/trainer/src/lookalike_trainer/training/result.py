@@ -35,6 +35,14 @@ class Result:
         return cls(metrics, profiles, bundle.default_profile, notes)
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What came of a check, for `result.json`: figures by name, sentences for the user."""
+
+    metrics: Mapping[str, float]
+    notes: tuple[str, ...]
+
+
 def clear(folder: Path) -> None:
     """Remove what an earlier run of the job left, its events aside: those are read by number."""
     clear_scratch(folder)
@@ -49,7 +57,7 @@ def clear_scratch(folder: Path) -> None:
     shutil.rmtree(folder / SCRATCH, ignore_errors=True)
 
 
-def write_result(folder: Path, result: Result) -> None:
+def write_result(folder: Path, result: Result | Checked) -> None:
     """Write `result.json`; once it is there, the job is done."""
     _write(folder / RESULT, asdict(result))
 

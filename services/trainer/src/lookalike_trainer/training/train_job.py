@@ -1,5 +1,7 @@
 """A training job from its first stage to its bundle."""
 
+import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +10,14 @@ import torch
 
 from lookalike_images import Preprocessing
 from lookalike_model import bundle as bundles
+from lookalike_model.bundle import Bundle
 from lookalike_model.bundle_writer import BundleContent, write_bundle
 from lookalike_model.profile import Profile
 from lookalike_model.spec import NetworkSpec
-from lookalike_trainer.training.dataset import Labels, describe_singles, describe_unreadable, read_manifest
-from lookalike_trainer.training.errors import JobError, Reason
+from lookalike_trainer.data_checks.findings import describe_both_sides, on_both_sides
+from lookalike_trainer.exclusion import read_excluded
+from lookalike_trainer.training.dataset import Labels, describe_singles, describe_unreadable, read_pictures
+from lookalike_trainer.training.errors import Cancelled, JobError, Reason
 from lookalike_trainer.training.evaluation import HeldOut, HeldOutScores
 from lookalike_trainer.training.events import EventLog
 from lookalike_trainer.training.interruption import Interruption
@@ -21,6 +26,7 @@ from lookalike_trainer.training.loop import EpochFigures, Trainer, TrainingData,
 from lookalike_trainer.training.pixels import PixelStore, load_pixels
 from lookalike_trainer.training.recipe import Recipe
 from lookalike_trainer.training.recipe_files import load_recipe, recipe_label
+from lookalike_trainer.training.report_stage import Inspected, Teller, inspect_data, leave_training
 from lookalike_trainer.training.resolve import (
     Device,
     PixelPlan,
@@ -96,7 +102,45 @@ def run_train(job: TrainJob, folder: Path, log: EventLog, stop: Interruption) ->
     )
     bundle = write_bundle(folder / BUNDLE, content)
     log.report("bundle", 1, 1, "bundles", metrics=metrics)
+    _report(job, plan, folder, store, split, bundle, notes, log, stop)
     return Result.of(bundle, metrics, notes)
+
+
+def _report(
+    job: TrainJob,
+    plan: Plan,
+    folder: Path,
+    store: PixelStore,
+    split: Split,
+    bundle: Bundle,
+    notes: Sequence[str],
+    log: EventLog,
+    stop: Interruption,
+) -> None:
+    """Leave the report; that it cannot be made is said and costs no model."""
+    pictures = read_pictures(job.dataset)
+    inspected = Inspected(job.dataset, pictures, store, plan.preprocessing, plan.device)
+    names = Labels.of(store.pictures).names
+    log.report("report", 0, len(store.pictures), "pictures")
+    try:
+        teller = _teller(job, plan, bundle)
+        findings = inspect_data(inspected, teller, [names[index] for index in split.held_out], log, stop)
+        leave_training(folder, job, inspected, findings, bundle, split, notes, stop)
+    except Cancelled:
+        raise
+    except Exception as error:  # whatever it is, the model is made
+        traceback.print_exc()
+        log.report("report", 0, len(store.pictures), "pictures", f"the report could not be made: {error}")
+    else:
+        log.report("report", len(store.pictures), len(store.pictures), "pictures", " ".join(findings.sentences()))
+
+
+def _teller(job: TrainJob, plan: Plan, bundle: Bundle) -> Teller:
+    """What it was started from: the trained network knows its labels by heart, wrong ones included."""
+    if plan.point.weights is None:
+        return Teller(bundle.network, "the trained network, as it was started from random weights: it knows wrong labels by heart")
+    network, _ = build_network(plan.network, plan.point, job.seed)
+    return Teller(network, f"what it was started from ({job.init.label or job.init.name or job.init.kind})")
 
 
 class _Evaluation:
@@ -135,7 +179,7 @@ def _choose_device(recipe: Recipe) -> Device:
 
 
 def _load(job: TrainJob, plan: Plan, folder: Path, log: EventLog, stop: Interruption) -> PixelStore:
-    pictures = read_manifest(Path(job.dataset.manifest))
+    pictures = read_pictures(job.dataset)
     log.report("prepare", 0, len(pictures), "pictures")
 
     def progress(done: int, total: int) -> None:
@@ -217,6 +261,7 @@ def _figures(scores: dict[str, HeldOutScores]) -> dict[str, bundles.Metric]:
 
 
 def _data(job: TrainJob, store: PixelStore, labels: Labels, split: Split) -> bundles.TrainingData:
+    excluded = read_excluded(Path(job.dataset.excluded)) if job.dataset.excluded else ()
     return bundles.TrainingData(
         name=job.dataset.name,
         revision=job.dataset.revision,
@@ -224,17 +269,22 @@ def _data(job: TrainJob, store: PixelStore, labels: Labels, split: Split) -> bun
         pictures=len(store.pictures),
         classes=len(labels.names),
         held_out_classes=len(split.held_out),
+        excluded_pictures=len(excluded),
+        excluded_sha256=Path(job.dataset.excluded).name if job.dataset.excluded else "",
     )
 
 
 def _notes(job: TrainJob, store: PixelStore, split: Split, loaded: str | None) -> tuple[str, ...]:
     total = len(store.pictures) + len(store.unreadable)
+    names = Labels.of(store.pictures).names
+    held_out = [names[index] for index in split.held_out]
     return tuple(
         note
         for note in (
             None if split.held_out else _UNPROVEN,
             describe_unreadable(store.unreadable, total),
             describe_singles(store.pictures),
+            describe_both_sides(on_both_sides(store.pictures, held_out)),
             f"Started from {job.init.kind}: {loaded}." if loaded else "Started from random weights.",
         )
         if note

@@ -1,0 +1,1 @@
+"""The page that a job leaves to be looked at."""
