@@ -361,6 +361,11 @@ class ServedModel:
     golden_error: float
     device: str
     precision: str
+    channels_last: bool = False
+    threads: int = 0
+    memory_bytes: int = 0
+    aliases: tuple[str, ...] = ()
+    waiting_aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -369,11 +374,14 @@ class Cost:
     queue_seconds: float
     device_seconds: float
     batch_size: int
+    wait_seconds: float = 0
+    device: str = ""
+    precision: str = ""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What to embed with: `models/M/versions/V` or `models/M`, and the space that it must give."""
+    """What to embed with: `models/M/versions/V`, `models/M@A` or `models/M`, and the space that it must give."""
 
     model: str
     profile: str = ""
