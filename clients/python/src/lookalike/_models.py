@@ -53,6 +53,7 @@ class Origin(StrEnum):
     UNSPECIFIED = "UNSPECIFIED"
     TRAINED = "TRAINED"
     IMPORTED = "IMPORTED"
+    ENSEMBLE = "ENSEMBLE"
 
 
 class Engine(StrEnum):
@@ -300,11 +301,29 @@ class CheckSpec:
 
 
 @dataclass(frozen=True)
+class EnsembleMember:
+    """`models/M/versions/V` with one of its profiles, its default if that is empty; only its share of all weights matters."""
+
+    model_version: str
+    profile: str = ""
+    weight: float = 1
+
+
+@dataclass(frozen=True)
+class EnsembleSpec:
+    """What becomes one model: 2 to 6 members, in order."""
+
+    model: str
+    members: tuple[EnsembleMember, ...]
+
+
+@dataclass(frozen=True)
 class Job:
     name: str
     train: TrainSpec | None
     import_: ImportSpec | None
     check: CheckSpec | None
+    ensemble: EnsembleSpec | None
     state: State
     progress: Progress | None
     create_time: datetime

@@ -80,7 +80,25 @@ class CheckJob(Record):
     init: Start
 
 
-Job = TrainJob | ImportJob | CheckJob
+class EnsembleMember(Record):
+    """A bundle that becomes a member; `profile` is None for its default, `label` what to call it where people read."""
+
+    path: str
+    label: str
+    profile: str | None
+    weight: float
+
+
+class EnsembleJob(Record):
+    """Make one model of several."""
+
+    kind: Literal["ensemble"]
+    uid: str
+    model: str
+    members: tuple[EnsembleMember, ...]
+
+
+Job = TrainJob | ImportJob | CheckJob | EnsembleJob
 _JOB: TypeAdapter[Job] = TypeAdapter(Annotated[Job, Field(discriminator="kind")])
 
 

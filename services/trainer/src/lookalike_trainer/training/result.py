@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lookalike_model.bundle import Bundle
+from lookalike_model.ensemble import Ensemble
 from lookalike_trainer.training.errors import Reason
 
 BUNDLE, RESULT, ERROR, SCRATCH = "bundle", "result.json", "error.json", "scratch"
@@ -29,7 +30,7 @@ class Result:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, bundle: Bundle, metrics: Mapping[str, float], notes: tuple[str, ...]) -> "Result":
+    def of(cls, bundle: Bundle | Ensemble, metrics: Mapping[str, float], notes: tuple[str, ...]) -> "Result":
         """The result whose bundle is this."""
         profiles = {n: {"fingerprint": p.fingerprint, "dim": p.dim} for n, p in bundle.profiles.items()}
         return cls(metrics, profiles, bundle.default_profile, notes)
