@@ -17,7 +17,7 @@ from lookalike_protos.indexer.v1 import builds_pb2
 _Changed = TypeVar("_Changed", Value, None)
 
 _IDS = 2_000
-_LARGEST_CHUNK = 40
+_LARGEST_CHUNK = 80
 
 
 def random_values(rng: np.random.Generator, ids: Sequence[str], label: str) -> dict[str, Value]:

@@ -15,8 +15,9 @@ COMMANDS = {
     ("models", "list"), ("models", "show"), ("models", "delete"), ("jobs", "list"), ("jobs", "watch"), ("jobs", "cancel"),
     ("collections", "list"), ("collections", "show"), ("collections", "delete"), ("collections", "purge"), ("collections", "export"),
     ("collections", "import"), ("items", "list"), ("items", "count"), ("items", "values"), ("items", "update"), ("items", "delete"),
-    ("index",), ("search",), ("submit",), ("evaluate",), ("dataset", "list"), ("dataset", "show"),
-    ("dataset", "check"), ("dataset", "delete"), ("models", "download"), ("models", "alias"), ("models", "unalias"), ("jobs", "report"),
+    ("index",), ("search",), ("submit",), ("evaluate",),
+    ("dataset", "list"), ("dataset", "show"), ("dataset", "check"), ("dataset", "delete"), ("models", "download"), ("models", "alias"),
+    ("models", "unalias"), ("models", "ensemble"), ("jobs", "report"),
 }  # fmt: skip
 
 

@@ -30,6 +30,8 @@ PAIRS: list[tuple[type[Any], type[Message]]] = [
     (models.Init, jobs_pb2.Init),
     (models.TrainSpec, jobs_pb2.TrainSpec),
     (models.ImportSpec, jobs_pb2.ImportSpec),
+    (models.EnsembleSpec, jobs_pb2.EnsembleSpec),
+    (models.EnsembleMember, jobs_pb2.EnsembleMember),
     (models.Job, jobs_pb2.Job),
     (models.ModelProfile, models_pb2.ModelProfile),
     (models.ModelVersion, models_pb2.ModelVersion),

@@ -16,12 +16,15 @@ from lookalike_embedder.loading import ServedProfile
 from lookalike_embedder.pipeline import Pipeline, PipelineLimits
 from lookalike_images import Preprocessing
 from lookalike_model.fingerprint import Space
+from lookalike_model.inputs import PictureInputs
 
 
 class GatedModel:
     """A picture's vector is its mean colour; each batch waits until the gate is open."""
 
-    preprocessing = Preprocessing(size=16)
+    inputs = PictureInputs((Preprocessing(size=16),))
+    device = "cpu"
+    precision = "fp32"
 
     def __init__(self) -> None:
         self.gate = threading.Event()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
 import pytest
 
 from lookalike_embedder.loading import NotProven, ProvenModel, ServedProfile
 from lookalike_embedder.models import ServedModels, ServingState, Target
+from lookalike_embedder.room import Room
 from lookalike_model.fingerprint import Space
+from lookalike_model.numerics import Numerics
 from lookalike_model.registry import Index, Model, PublishedProfile, Version
 from lookalike_runtime.errors import FailedPrecondition, NotFound, ResourceExhausted, Unavailable
 
@@ -24,6 +26,8 @@ class FakeRegistry:
 
     def __init__(self) -> None:
         self.versions: dict[tuple[str, int], Version] = {}
+        self.sizes: dict[str, int] = {}
+        self.aliases: dict[tuple[str, str], int] = {}
         self.loaded: list[str] = []
         self.failure: Exception | None = None
         self.gate = threading.Event()
@@ -42,15 +46,25 @@ class FakeRegistry:
         models: dict[str, dict[str, Version]] = {}
         for (model, number), version in self.versions.items():
             models.setdefault(model, {})[str(number)] = version
-        return Index(models={name: Model(aliases={}, versions=versions) for name, versions in models.items()})
+        aliases = {name: {a: str(number) for (model, a), number in self.aliases.items() if model == name} for name in models}
+        return Index(models={name: Model(aliases=aliases[name], versions=versions) for name, versions in models.items()})
 
-    def load(self, model: str, number: str, _: Version) -> ProvenModel:
+    def size(self, model: str, number: str, version: Version) -> int:
+        assert version
+        return self.sizes.get(f"{model}/{number}", 1)
+
+    def load(self, model: str, number: str, version: Version) -> ProvenModel:
         assert self.gate.wait(30)
         if self.failure is not None:
             raise self.failure
         self.loaded.append(f"{model}/{number}")
         space = Space(f"ls1:{model}{number}", model, number, "plain", 3)
-        return ProvenModel({"plain": ServedProfile(f"models/{model}/versions/{number}", cast("Any", None), space)}, 1e-7)
+        return ProvenModel(
+            {"plain": ServedProfile(f"models/{model}/versions/{number}", cast("Any", None), space)},
+            1e-7,
+            Numerics(),
+            self.size(model, number, version),
+        )
 
 
 @pytest.fixture
@@ -58,8 +72,8 @@ def registry() -> FakeRegistry:
     return FakeRegistry()
 
 
-def served(registry: FakeRegistry, max_models: int = 2) -> ServedModels:
-    return ServedModels(registry.index, registry.load, max_models)
+def served(registry: FakeRegistry, max_models: int = 2, size: int | None = None) -> ServedModels:
+    return ServedModels(registry.index, registry, Room(max_models, size))
 
 
 def target(model: str, number: int | None = None, profile: str | None = None, fingerprint: str | None = None) -> Target:
@@ -224,3 +238,122 @@ async def test_version_that_disappears_while_it_loads_is_not_reported_as_serving
     following.cancel()
     with suppress(asyncio.CancelledError):
         await following
+
+
+async def test_least_recently_used_versions_make_room_for_a_large_one(registry: FakeRegistry) -> None:
+    registry.sizes = {"m/1": 40, "m/2": 30, "m/3": 20, "m/4": 60}
+    models = served(registry, max_models=10, size=100)
+    for number in (1, 2, 3, 4):
+        registry.publish("m", number)
+    for number in (1, 2, 3, 1, 4):
+        await name_of(models, target("m", number))
+    # 2 went first, but 40 + 20 + 60 is still too much; then 3, and 40 + 60 fit.
+    assert [version.number for version in models.in_memory_or_failed()] == [1, 4]
+
+
+async def test_version_in_use_keeps_its_memory_and_one_above_the_limit_is_refused(registry: FakeRegistry) -> None:
+    registry.sizes = {"m/1": 60, "m/2": 50, "m/3": 101}
+    models = served(registry, max_models=10, size=100)
+    for number in (1, 2, 3):
+        registry.publish("m", number)
+    async with models.lease(target("m", 1)):
+        with pytest.raises(ResourceExhausted, match="--models-mib"):
+            await name_of(models, target("m", 2))
+        with pytest.raises(FailedPrecondition) as raised:
+            await name_of(models, target("m", 3))
+        assert raised.value.reason == "MODEL_TOO_LARGE"
+        assert (await models.find("m", 1)).state is ServingState.READY
+    assert await name_of(models, target("m", 2)) == "models/m/versions/2"
+    assert registry.loaded == ["m/1", "m/2"]
+
+
+async def test_follower_loads_only_what_fits_together_what_aliases_name_first(registry: FakeRegistry, comes_true: ComesTrue) -> None:
+    registry.sizes = {"a/1": 60, "b/1": 50, "c/1": 50}
+    models = served(registry, max_models=10, size=110)
+    for model in ("a", "b", "c"):
+        registry.publish(model, 1)
+    registry.aliases["a", "production"] = 1
+    async with following(models):
+        await comes_true(lambda: len(registry.loaded) == 2)
+        await asyncio.sleep(0.05)
+    assert registry.loaded == ["a/1", "c/1"]
+
+
+@asynccontextmanager
+async def following(models: ServedModels) -> AsyncIterator[None]:
+    async def report(_name: str, _serving: bool) -> None:
+        return
+
+    task = asyncio.create_task(models.run(0.005, report))
+    yield
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def aliased(alias: str = "production") -> Target:
+    return Target("m", None, None, None, alias)
+
+
+async def test_moved_alias_answers_with_its_old_version_until_the_new_one_is_proven(registry: FakeRegistry, comes_true: ComesTrue) -> None:
+    models = served(registry)
+    registry.publish("m", 1)
+    registry.publish("m", 2)
+    registry.aliases["m", "production"] = 1
+    async with following(models):
+        assert await name_of(models, aliased()) == "models/m/versions/1"
+        await comes_true(lambda: len(registry.loaded) == 2)
+        await models.unload("m", 2)
+        registry.gate.clear()
+        registry.aliases["m", "production"] = 2
+        await comes_true(lambda: models.aliases.waiting_for("m", 2) == ["production"])
+        assert await name_of(models, aliased()) == "models/m/versions/1"
+        registry.gate.set()
+        await comes_true(lambda: models.aliases.answered_by("m", 2) == ["production"])
+        assert models.aliases.answered_by("m", 1) == models.aliases.waiting_for("m", 2) == []
+        assert await name_of(models, aliased()) == "models/m/versions/2"
+
+
+async def test_alias_stays_where_it_was_while_its_new_version_fails_the_proof(registry: FakeRegistry, comes_true: ComesTrue) -> None:
+    models = served(registry)
+    registry.publish("m", 1)
+    registry.aliases["m", "production"] = 1
+    async with following(models):
+        await comes_true(lambda: registry.loaded == ["m/1"])
+        registry.failure = NotProven("missed by 0.25", 0.25)
+        registry.publish("m", 2)
+        registry.aliases["m", "production"] = 2
+        await comes_true(lambda: any(v.state is ServingState.FAILED for v in models.in_memory_or_failed()))
+        assert await name_of(models, aliased()) == "models/m/versions/1"
+        assert models.aliases.waiting_for("m", 2) == ["production"]
+        # A better one repairs it.
+        registry.failure = None
+        registry.publish("m", 3)
+        registry.aliases["m", "production"] = 3
+        await comes_true(lambda: models.aliases.answered_by("m", 3) == ["production"])
+
+
+async def test_alias_whose_old_version_is_deleted_waits_for_the_new_one(registry: FakeRegistry, comes_true: ComesTrue) -> None:
+    models = served(registry)
+    registry.publish("m", 1)
+    registry.aliases["m", "production"] = 1
+    async with following(models):
+        await comes_true(lambda: registry.loaded == ["m/1"])
+        registry.gate.clear()
+        registry.publish("m", 2)
+        registry.aliases["m", "production"] = 2
+        del registry.versions["m", 1]
+        await comes_true(lambda: any(v.state is ServingState.LOADING for v in models.in_memory_or_failed()))
+        asking = asyncio.create_task(name_of(models, aliased()))
+        await asyncio.sleep(0.02)
+        assert not asking.done()
+        registry.gate.set()
+        assert await asking == "models/m/versions/2"
+
+
+async def test_unknown_alias_is_not_found(registry: FakeRegistry) -> None:
+    models = served(registry)
+    registry.publish("m", 1)
+    with pytest.raises(NotFound, match="m@staging") as raised:
+        await name_of(models, aliased("staging"))
+    assert raised.value.reason == "ALIAS_NOT_FOUND"

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from lookalike_images import Preprocessing, decode
-from lookalike_model import embedding_model
+from lookalike_model import inputs
 from lookalike_model.bundle import Bundle, read_bundle
 from lookalike_model.bundle_writer import BundleContent, write_bundle
 from lookalike_model.embedding_model import EmbeddingModel
@@ -75,7 +75,7 @@ def test_swapped_channels_are_caught(bundle: Bundle, monkeypatch: pytest.MonkeyP
     def decode_bgr(data: bytes) -> Image.Image:
         return Image.fromarray(np.asarray(decode(data))[..., ::-1])
 
-    monkeypatch.setattr(embedding_model, "decode", decode_bgr)
+    monkeypatch.setattr(inputs, "decode", decode_bgr)
     assert proof_of(bundle) > 1e-5
 
 

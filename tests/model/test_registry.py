@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -146,6 +147,23 @@ def test_a_spoilt_cache_is_fetched_again(folder: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     fetched = RegistryReader(url).fetch(entry, cache)
     (fetched / "config.json").write_text("spoilt")
+    assert manifest_of(RegistryReader(url).fetch(entry, cache)) == manifest_of(folder)
+    assert [path.name for path in cache.iterdir()] == [UID]
+
+
+def test_two_servers_that_fetch_into_one_cache_at_once_both_get_the_bundle(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"memory://{tmp_path.name}/shared"
+    entry = version(publish_bundle(folder, url, UID))
+    cache = tmp_path / "cache"
+    rename = Path.rename
+
+    def beaten(aside: Path, target: Path) -> Path:
+        shutil.copytree(aside, target)
+        return rename(aside, target)
+
+    monkeypatch.setattr(Path, "rename", beaten)
     assert manifest_of(RegistryReader(url).fetch(entry, cache)) == manifest_of(folder)
     assert [path.name for path in cache.iterdir()] == [UID]
 

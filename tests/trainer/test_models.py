@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,8 +8,8 @@ import pytest
 
 from lookalike_model import registry
 from lookalike_model.registry import RegistryReader
-from lookalike_runtime.errors import Aborted, DataLoss, FailedPrecondition, NotFound
-from lookalike_trainer.job_spec import Start
+from lookalike_runtime.errors import Aborted, DataLoss, FailedPrecondition, InvalidArgument, NotFound
+from lookalike_trainer.job_spec import EnsembleMember, EnsembleSpec, Start, spec_from_json, spec_to_json
 from lookalike_trainer.models import Making, Models, ModelVersion, Origin
 from lookalike_trainer.outcome import Result, ResultProfile
 
@@ -18,11 +19,11 @@ PROFILES = {"plain": ResultProfile(fingerprint="ls1:" + "0" * 64, dim=8)}
 RESULT = Result(metrics={"heldout_map": 0.5}, profiles=PROFILES, default_profile="plain", notes=("n",))
 
 
-def publish(parts: Parts, model: str, job: str, text: str = "{}") -> ModelVersion:
+def publish(parts: Parts, model: str, job: str, text: str = "{}", origin: Origin = Origin.IMPORTED) -> ModelVersion:
     bundle = parts.folder / f"bundle-{job}"
     bundle.mkdir(exist_ok=True)
     (bundle / "config.json").write_text(text)
-    return parts.models.publish(Making(job, model, Origin.IMPORTED, ""), bundle, RESULT)
+    return parts.models.publish(Making(job, model, origin, ""), bundle, RESULT)
 
 
 def published(parts: Parts) -> dict[str, list[str]]:
@@ -83,6 +84,35 @@ def test_a_deleted_version_is_gone_and_its_number_never_comes_back(parts: Parts)
     for number in (1, 9):
         with pytest.raises(NotFound, match=f"versions/{number}"):
             parts.models.delete("shoes", number)
+
+
+def ensemble_of(*members: tuple[str, int, str | None]) -> EnsembleSpec:
+    return EnsembleSpec(model="both", members=tuple(EnsembleMember(model=m, version=v, profile=p, weight=1.0) for m, v, p in members))
+
+
+@pytest.mark.parametrize("number", [1, None])
+def test_a_version_that_becomes_part_of_an_ensemble_stays(parts: Parts, number: int | None) -> None:
+    publish(parts, "shoes", "a1")
+    publish(parts, "boots", "a2")
+    job = parts.admission.create("r", ensemble_of(("boots", 1, None), ("shoes", 1, None)))
+    assert spec_from_json(spec_to_json(job.spec)) == job.spec
+    with pytest.raises(FailedPrecondition, match=job.uid) as caught:
+        parts.models.delete("shoes", number)
+    assert caught.value.reason == "MODEL_IN_USE"
+    told = parts.folders.prepare(job)
+    paths = [member["path"] for member in json.loads((told / "job.json").read_text())["members"]]
+    assert [Path(path).name for path in paths] == ["a2", "a1"]
+
+
+def test_ensemble_of_what_is_not_there_or_is_one_itself_is_refused(parts: Parts) -> None:
+    publish(parts, "shoes", "a1")
+    with pytest.raises(NotFound, match="boots"):
+        parts.admission.create("r1", ensemble_of(("shoes", 1, None), ("boots", 1, None)))
+    with pytest.raises(InvalidArgument, match="no profile 'best'"):
+        parts.admission.create("r2", ensemble_of(("shoes", 1, None), ("shoes", 1, "best")))
+    publish(parts, "both", "a2", origin=Origin.ENSEMBLE)
+    with pytest.raises(InvalidArgument, match="name its members"):
+        parts.admission.create("r3", ensemble_of(("shoes", 1, None), ("both", 1, None)))
 
 
 @pytest.mark.parametrize("number", [1, None])

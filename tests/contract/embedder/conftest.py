@@ -23,6 +23,7 @@ from PIL import Image
 from lookalike_images import Preprocessing
 from lookalike_model.bundle import Bundle
 from lookalike_model.bundle_writer import BundleContent, write_bundle
+from lookalike_model.ensemble import Ensemble
 from lookalike_model.network import RetrievalNetwork
 from lookalike_model.profile import Profile
 from lookalike_model.registry import Index, Model, PublishedProfile, RegistryReader, Version, publish_bundle, write_index
@@ -30,7 +31,7 @@ from lookalike_model.spec import ChannelStatistics, EmbeddingSpec, NetworkSpec
 
 MESSAGE_OPTIONS = [("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_message_length", -1)]
 
-Publish = Callable[[Path, str, int, Bundle], None]
+Publish = Callable[[Path, str, int, Bundle | Ensemble], None]
 RunServer = Callable[..., AbstractContextManager[str]]
 
 
@@ -66,7 +67,7 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Bun
 def publish() -> Publish:
     """Publish a bundle as a version of a model."""
 
-    def publish_version(registry: Path, model: str, number: int, bundle: Bundle) -> None:
+    def publish_version(registry: Path, model: str, number: int, bundle: Bundle | Ensemble) -> None:
         uid = f"{model}-{number}"
         version = Version(
             path=f"bundles/{uid}",
@@ -106,7 +107,8 @@ def run_server(tmp_path_factory: pytest.TempPathFactory) -> RunServer:
         folder = tmp_path_factory.mktemp("server")
         announcement, log = folder / "announced.json", folder / "log"
         command = [sys.executable, "-m", "lookalike_embedder", "--registry", str(registry), "--announce", str(announcement)]
-        command += ["--torch-threads", "1", "--poll-seconds", "0.1", "--drain-seconds", "2", *flags]
+        command += ["--torch-threads", "1", "--poll-seconds", "0.1", "--drain-seconds", "2", "--cache", str(folder / "cache")]
+        command += ["--precision", "fp32", "--measure-seconds", "0", *flags]
         with log.open("wb") as stderr:
             process = subprocess.Popen(command, stderr=stderr, env={**os.environ, "OMP_NUM_THREADS": "1"})
         try:

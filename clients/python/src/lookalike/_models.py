@@ -53,6 +53,7 @@ class Origin(StrEnum):
     UNSPECIFIED = "UNSPECIFIED"
     TRAINED = "TRAINED"
     IMPORTED = "IMPORTED"
+    ENSEMBLE = "ENSEMBLE"
 
 
 class Engine(StrEnum):
@@ -302,11 +303,29 @@ class CheckSpec:
 
 
 @dataclass(frozen=True)
+class EnsembleMember:
+    """`models/M/versions/V` with one of its profiles, its default if that is empty; only its share of all weights matters."""
+
+    model_version: str
+    profile: str = ""
+    weight: float = 1
+
+
+@dataclass(frozen=True)
+class EnsembleSpec:
+    """What becomes one model: 2 to 6 members, in order."""
+
+    model: str
+    members: tuple[EnsembleMember, ...]
+
+
+@dataclass(frozen=True)
 class Job:
     name: str
     train: TrainSpec | None
     import_: ImportSpec | None
     check: CheckSpec | None
+    ensemble: EnsembleSpec | None
     state: State
     progress: Progress | None
     create_time: datetime
@@ -363,6 +382,11 @@ class ServedModel:
     golden_error: float
     device: str
     precision: str
+    channels_last: bool = False
+    threads: int = 0
+    memory_bytes: int = 0
+    aliases: tuple[str, ...] = ()
+    waiting_aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -371,11 +395,14 @@ class Cost:
     queue_seconds: float
     device_seconds: float
     batch_size: int
+    wait_seconds: float = 0
+    device: str = ""
+    precision: str = ""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What to embed with: `models/M/versions/V` or `models/M`, and the space that it must give."""
+    """What to embed with: `models/M/versions/V`, `models/M@A` or `models/M`, and the space that it must give."""
 
     model: str
     profile: str = ""

@@ -16,6 +16,7 @@ from lookalike._models import (
     CheckSpec,
     Dataset,
     DatasetRevision,
+    EnsembleSpec,
     Event,
     ImportSpec,
     Job,
@@ -135,7 +136,7 @@ class AsyncTrainer:
         request = datasets_pb2.InspectRevisionRequest(name=name)
         return read(RevisionFindings, await self._channel.unary(self._datasets.InspectRevision, request, self._timeouts.call))
 
-    async def create_job(self, spec: TrainSpec | ImportSpec | CheckSpec, request_id: str | None = None) -> Job:
+    async def create_job(self, spec: TrainSpec | ImportSpec | CheckSpec | EnsembleSpec, request_id: str | None = None) -> Job:
         """Queue a job. With a `request_id` of your own the call may be repeated: it answers the job that is there."""
         job = jobs_pb2.Job()
         match spec:
@@ -145,6 +146,8 @@ class AsyncTrainer:
                 getattr(job, "import").CopyFrom(write(spec, jobs_pb2.ImportSpec))
             case CheckSpec():
                 job.check.CopyFrom(write(spec, jobs_pb2.CheckSpec))
+            case EnsembleSpec():
+                job.ensemble.CopyFrom(write(spec, jobs_pb2.EnsembleSpec))
         request = jobs_pb2.CreateJobRequest(job=job, request_id=request_id or str(uuid.uuid4()))
         return read(Job, await self._channel.unary(self._jobs.CreateJob, request, self._timeouts.call))
 

@@ -3,15 +3,17 @@
 config.json               timm's own fields: `timm.create_model("local-dir:FOLDER", pretrained=True)` loads it
 model.safetensors         the backbone, by timm's names
 heads.safetensors         pooling exponent and embedding FC; only if there is one
+projections.safetensors   what profiles project with; only if there is one
 retrieval.json            what the vectors are (Description)
 golden/vectors.safetensors, golden/pictures.json
 README.md                 model card
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,18 +23,21 @@ from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file
 
 from lookalike_images import Preprocessing
+from lookalike_model.embedding_model import vector_dim
 from lookalike_model.fingerprint import space_fingerprint
 from lookalike_model.network import NetworkError, RetrievalNetwork
 from lookalike_model.profile import Advice, Profile
+from lookalike_model.projection import Projection, ProjectionError, projections_of_tensors
 from lookalike_model.records import Record, first_problems
 from lookalike_model.spec import ChannelStatistics, NetworkSpec
 from lookalike_model.timm_config import timm_config
 
 FORMAT: Literal[1] = 1
-CONFIG, MODEL, HEADS, RETRIEVAL, CARD = (
+CONFIG, MODEL, HEADS, PROJECTIONS, RETRIEVAL, CARD = (
     "config.json",
     "model.safetensors",
     "heads.safetensors",
+    "projections.safetensors",
     "retrieval.json",
     "README.md",
 )
@@ -127,6 +132,7 @@ class Bundle:
     preprocessing: Preprocessing
     network: RetrievalNetwork
     golden: Golden
+    projections: Mapping[str, Projection] = field(default_factory=dict)
 
     @property
     def profiles(self) -> dict[str, BundleProfile]:
@@ -143,6 +149,10 @@ class Bundle:
         """Revision of the decoder that the model was made with."""
         return self.description.decoder_revision
 
+    def projection_of(self, profile: Profile) -> Projection | None:
+        """The tensors that a profile of this bundle projects with."""
+        return None if profile.projection is None else self.projections[profile.projection.name]
+
 
 def read_bundle(folder: Path) -> Bundle:
     """Read a bundle and check that its parts agree: files, keys, shapes and the fingerprint of each profile.
@@ -150,15 +160,30 @@ def read_bundle(folder: Path) -> Bundle:
     Raises:
         BundleError: something is missing, unknown, malformed or was changed.
     """
+    if is_ensemble(folder):
+        raise BundleError("it is an ensemble of several models where one model is expected: name one of its members")
     _check_files(folder)
-    description = _record(folder / RETRIEVAL, Description)
+    description = read_record(folder / RETRIEVAL, Description)
     if description.default_profile not in description.profiles:
         raise BundleError(f"{RETRIEVAL}: default_profile `{description.default_profile}` is none of its profiles")
     preprocessing = _preprocessing(description)
     network = _network(folder, description)
     _check_config(folder, network, preprocessing)
-    _check_fingerprints(description, network, preprocessing)
-    return Bundle(folder, description, preprocessing, network, _golden(folder, description))
+    projections = _projections(folder, description)
+    bundle = Bundle(folder, description, preprocessing, network, Golden({}, {}), projections)
+    _check_fingerprints(bundle)
+    return replace(bundle, golden=read_golden(folder, description.profiles))
+
+
+def is_ensemble(folder: Path) -> bool:
+    """Whether the folder says of itself that it is an ensemble.
+
+    Raises:
+        BundleError: it says nothing that can be read.
+    """
+    path = folder / RETRIEVAL
+    document = read_json(path) if path.is_file() else None
+    return isinstance(document, dict) and document.get("kind") == "ensemble"
 
 
 def read_json(path: Path) -> Any:
@@ -182,15 +207,16 @@ def _check_files(folder: Path) -> None:
     files = {path.relative_to(folder).as_posix() for path in entries}
     if missing := sorted(_ALWAYS - files):
         raise BundleError(f"the bundle lacks {', '.join(missing)}")
-    if unknown := sorted(files - _ALWAYS - {HEADS, "manifest.json"}):
+    if unknown := sorted(files - _ALWAYS - {HEADS, PROJECTIONS, "manifest.json"}):
         raise BundleError(f"the bundle holds files that do not belong there: {', '.join(unknown[:5])}")
     if links := [path.name for path in entries if path.is_symlink()]:
         raise BundleError(f"the bundle holds links instead of files: {', '.join(links[:5])}")
 
 
-def _record(path: Path, kind: type[_R]) -> _R:
+def read_record(path: Path, kind: type[_R]) -> _R:
+    """A JSON document of a bundle as a record; raises BundleError."""
     document = read_json(path)
-    if kind is Description and isinstance(document, dict) and document.get("format") != FORMAT:
+    if "format" in kind.model_fields and isinstance(document, dict) and document.get("format") != FORMAT:
         raise BundleError(f"{path.name}: format {document.get('format')!r} is not {FORMAT}, which this version reads")
     try:
         return kind.model_validate_json(json.dumps(document))
@@ -247,29 +273,53 @@ def _flat(config: Any) -> dict[str, Any]:
     return {**config, **config["pretrained_cfg"], "pretrained_cfg": None}
 
 
-def _check_fingerprints(description: Description, network: RetrievalNetwork, preprocessing: Preprocessing) -> None:
-    for name, entry in description.profiles.items():
+def _projections(folder: Path, description: Description) -> dict[str, Projection]:
+    path = folder / PROJECTIONS
+    try:
+        projections = projections_of_tensors(_tensors(path)) if path.exists() else {}
+    except ProjectionError as error:
+        raise BundleError(f"{PROJECTIONS}: {error}") from error
+    named = {entry.profile.projection.name for entry in description.profiles.values() if entry.profile.projection is not None}
+    if wrong := sorted(named ^ projections.keys()):
+        raise BundleError(f"{PROJECTIONS} and the profiles of {RETRIEVAL} disagree on {', '.join(wrong[:5])}")
+    return projections
+
+
+def _check_fingerprints(bundle: Bundle) -> None:
+    for name, entry in bundle.profiles.items():
+        projection = bundle.projection_of(entry.profile)
         try:
-            dim = network.width(entry.profile.tap)
-        except NetworkError as error:
+            dim = vector_dim(bundle.network, bundle.preprocessing, entry.profile, projection)
+        except ValueError as error:
             raise BundleError(f"{RETRIEVAL}: profile `{name}`: {error}") from error
         if entry.dim != dim:
             raise BundleError(f"{RETRIEVAL}: profile `{name}` says {entry.dim} values a vector, the network has {dim}")
-        computed = space_fingerprint(network, preprocessing, description.decoder_revision, entry.profile)
-        if computed != entry.fingerprint:
-            raise BundleError(
-                f"{RETRIEVAL}: the fingerprint of profile `{name}` is {entry.fingerprint}, but what is in the bundle "
-                f"makes {computed}: the bundle was changed after it was written"
-            )
+        computed = space_fingerprint(bundle.network, bundle.preprocessing, bundle.decoder_revision, entry.profile, projection)
+        check_fingerprint(name, entry.fingerprint, computed)
 
 
-def _golden(folder: Path, description: Description) -> Golden:
-    pictures = _record(folder / GOLDEN_PICTURES, GoldenIndex).pictures
+def check_fingerprint(profile: str, written: str, computed: str) -> None:
+    """Raise BundleError unless a profile's fingerprint is that of what is in the bundle."""
+    if computed != written:
+        raise BundleError(
+            f"{RETRIEVAL}: the fingerprint of profile `{profile}` is {written}, but what is in the bundle "
+            f"makes {computed}: the bundle was changed after it was written"
+        )
+
+
+class _HasDim(Protocol):
+    @property
+    def dim(self) -> int: ...
+
+
+def read_golden(folder: Path, profiles: Mapping[str, _HasDim]) -> Golden:
+    """The golden vectors of a bundle with these profiles; raises BundleError."""
+    pictures = read_record(folder / GOLDEN_PICTURES, GoldenIndex).pictures
     try:
         vectors = load_arrays(folder / GOLDEN_VECTORS)
     except (SafetensorError, OSError, ValueError) as error:
         raise BundleError(f"{GOLDEN_VECTORS} is no safetensors file: {error}") from error
-    wanted = {name: (len(pictures), entry.dim) for name, entry in description.profiles.items()}
+    wanted = {name: (len(pictures), entry.dim) for name, entry in profiles.items()}
     if {name: array.shape for name, array in vectors.items()} != wanted or any(array.dtype != np.float32 for array in vectors.values()):
         raise BundleError(f"{GOLDEN_VECTORS} does not hold one float32 row a golden picture for each profile")
     return Golden(pictures, vectors)

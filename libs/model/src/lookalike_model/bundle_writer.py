@@ -14,12 +14,13 @@ from safetensors.torch import save_file
 from lookalike_images import DECODER_REVISION, Preprocessing
 from lookalike_model import bundle as layout
 from lookalike_model.bundle import Bundle, BundleProfile, Description, Golden, Metric, TrainingData, read_bundle
-from lookalike_model.embedding_model import EmbeddingModel
+from lookalike_model.embedding_model import EmbeddingModel, vector_dim
 from lookalike_model.fingerprint import space_fingerprint
 from lookalike_model.golden import golden_pictures
 from lookalike_model.model_card import model_card
 from lookalike_model.network import RetrievalNetwork
 from lookalike_model.profile import Advice, Profile
+from lookalike_model.projection import Projection, projections_to_tensors
 from lookalike_model.timm_config import timm_config
 
 
@@ -34,6 +35,7 @@ class BundleContent:
         advice: by the name of a profile, for those that have any.
         recipe: resolved, with all that was chosen; JSON values.
         notes: sentences for the user.
+        projections: what profiles project with, by the name they know it by.
     """
 
     name: str
@@ -46,6 +48,7 @@ class BundleContent:
     data: TrainingData | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    projections: Mapping[str, Projection] = field(default_factory=dict)
 
 
 def write_bundle(folder: Path, content: BundleContent) -> Bundle:
@@ -68,11 +71,13 @@ def write_bundle(folder: Path, content: BundleContent) -> Bundle:
     shutil.rmtree(aside, ignore_errors=True)
     (aside / "golden").mkdir(parents=True)
     _write_tensors(aside, network)
-    _write_golden(aside, _golden(content, description, network))
+    if content.projections:
+        save_file(projections_to_tensors(content.projections), aside / layout.PROJECTIONS)
+    write_golden(aside, _golden(content, description, network))
     card = model_card(content.name, description, content.preprocessing, content.notes)
-    _write_text(aside / layout.CARD, card)
-    _write_text(aside / layout.CONFIG, _json(timm_config(network, content.preprocessing)))
-    _write_text(aside / layout.RETRIEVAL, _json(description.model_dump(mode="json")))
+    write_text(aside / layout.CARD, card)
+    write_text(aside / layout.CONFIG, json_text(timm_config(network, content.preprocessing)))
+    write_text(aside / layout.RETRIEVAL, json_text(description.model_dump(mode="json")))
     read_bundle(aside)
     sync_files(aside)
     aside.rename(folder)
@@ -88,15 +93,7 @@ def sync_files(folder: Path) -> None:
 
 
 def _describe(content: BundleContent, network: RetrievalNetwork) -> Description:
-    profiles = {
-        name: BundleProfile(
-            profile=profile,
-            fingerprint=space_fingerprint(network, content.preprocessing, DECODER_REVISION, profile),
-            dim=network.width(profile.tap),
-            advice=content.advice.get(name, Advice()),
-        )
-        for name, profile in content.profiles.items()
-    }
+    profiles = {name: _describe_profile(content, network, name) for name in content.profiles}
     return Description(
         format=layout.FORMAT,
         network=network.spec,
@@ -111,11 +108,28 @@ def _describe(content: BundleContent, network: RetrievalNetwork) -> Description:
     )
 
 
+def _describe_profile(content: BundleContent, network: RetrievalNetwork, name: str) -> BundleProfile:
+    profile, projection = content.profiles[name], _projection(content, name)
+    return BundleProfile(
+        profile=profile,
+        fingerprint=space_fingerprint(network, content.preprocessing, DECODER_REVISION, profile, projection),
+        dim=vector_dim(network, content.preprocessing, profile, projection),
+        advice=content.advice.get(name, Advice()),
+    )
+
+
+def _projection(content: BundleContent, name: str) -> Projection | None:
+    spec = content.profiles[name].projection
+    return content.projections.get(spec.name) if spec else None
+
+
 def _golden(content: BundleContent, description: Description, network: RetrievalNetwork) -> Golden:
     pictures = golden_pictures()
     vectors = {}
     for name, entry in description.profiles.items():
-        model = EmbeddingModel(network, content.preprocessing, name, entry.profile, entry.fingerprint)
+        model = EmbeddingModel(
+            network, content.preprocessing, name, entry.profile, entry.fingerprint, projection=_projection(content, name)
+        )
         vectors[name] = model.embed_pictures([picture.data for picture in pictures])
     return Golden({picture.name: picture.sha256 for picture in pictures}, vectors)
 
@@ -129,14 +143,17 @@ def _write_tensors(folder: Path, network: RetrievalNetwork) -> None:
         save_file(heads, folder / layout.HEADS, metadata={"format": "pt"})
 
 
-def _write_golden(folder: Path, golden: Golden) -> None:
+def write_golden(folder: Path, golden: Golden) -> None:
+    """Write golden vectors into a bundle's folder, which has a folder `golden`."""
     save_arrays(golden.vectors, folder / layout.GOLDEN_VECTORS)
-    _write_text(folder / layout.GOLDEN_PICTURES, _json({"pictures": golden.pictures}))
+    write_text(folder / layout.GOLDEN_PICTURES, json_text({"pictures": golden.pictures}))
 
 
-def _json(value: Any) -> str:
+def json_text(value: Any) -> str:
+    """JSON as it stands in a bundle."""
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a file of UTF-8."""
     path.write_text(text, encoding="utf-8")

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lookalike_model.embedding_model import EmbeddingModel, Precision
+from lookalike_model.embedding_model import PictureModel
+from lookalike_model.numerics import TOLERANCE
 
 if TYPE_CHECKING:
     from lookalike_model.bundle import Bundle
-
-TOLERANCE: dict[Precision, float] = {"fp32": 1e-5, "bf16": 1e-3}
+    from lookalike_model.ensemble import Ensemble
 
 
 class GoldenError(ValueError):
@@ -60,7 +60,7 @@ def golden_pictures() -> tuple[GoldenPicture, ...]:
     return tuple(GoldenPicture(name, data, hashlib.sha256(data).hexdigest()) for name, data in encoded)
 
 
-def prove(model: EmbeddingModel, bundle: Bundle) -> Proof:
+def prove(model: PictureModel, bundle: Bundle | Ensemble) -> Proof:
     """Embed the golden pictures through the whole path and compare with the vectors stored in the bundle.
 
     Raises:

@@ -1,11 +1,58 @@
 """Which output of a network is the vector, and what is done to it."""
 
-from typing import Literal
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
+from pydantic import AfterValidator, Field
+
+from lookalike_model.names import check_name
 from lookalike_model.records import Record
 
 Tap = Literal["pool", "embedding"]
-View = Literal["identity"]
+
+MAX_VIEWS = 16
+MIN_SCALE, MAX_SCALE = 0.5, 2.0
+_VIEW = re.compile(r"identity|flip|(?:flip-)?scale-(\d(?:\.\d{1,2})?)")
+
+
+def check_view(view: str) -> str:
+    """The view itself, if it is `identity`, `flip`, `scale-S` or `flip-scale-S`; S is 0.5 to 2, not 1, in at most two decimals.
+
+    A view has one spelling only, since it is part of a space's identity. Raises ValueError for anything else.
+    """
+    found = _VIEW.fullmatch(view)
+    scale = found and found[1]
+    if not found or (scale and (f"{float(scale):g}" != scale or not MIN_SCALE <= float(scale) <= MAX_SCALE or float(scale) == 1)):
+        raise ValueError(
+            f"view {view!r} is none of identity, flip, scale-S, flip-scale-S; "
+            f"S is {MIN_SCALE:g} to {MAX_SCALE:g}, not 1, in at most two decimals, such as 1.25"
+        )
+    return view
+
+
+View = Annotated[str, AfterValidator(check_view)]
+
+
+@dataclass(frozen=True, slots=True)
+class ViewParts:
+    """What a view does to a picture: whether it is mirrored, and how many times larger than usual the network sees it."""
+
+    flip: bool
+    scale: float
+
+    @classmethod
+    def of(cls, view: str) -> "ViewParts":
+        """The parts of a view's name."""
+        _, at, scale = view.partition("scale-")
+        return cls(view.startswith("flip"), float(scale) if at else 1.0)
+
+
+class ProjectionSpec(Record):
+    """A linear map behind the tap: the name of its tensors in the bundle, and how many values it leaves."""
+
+    name: Annotated[str, AfterValidator(check_name)]
+    dim: int = Field(ge=1, le=65_536)
 
 
 class Profile(Record):
@@ -13,15 +60,19 @@ class Profile(Record):
 
     Attributes:
         tap: the output that is taken, after the pooling or after the embedding FC.
-        projection: nothing is projected yet.
-        views: test-time views of the picture whose vectors are averaged; the picture as it is.
+        projection: what the vectors are projected with, after they are scaled to unit length; None keeps them.
+        views: test-time views of the picture whose outputs are averaged, before anything is scaled.
         normalise: whether vectors are scaled to unit length.
     """
 
     tap: Tap = "pool"
-    projection: None = None
-    views: tuple[View, ...] = ("identity",)
+    projection: ProjectionSpec | None = None
+    views: Annotated[tuple[View, ...], Field(min_length=1, max_length=MAX_VIEWS)] = ("identity",)
     normalise: bool = True
+
+    def model_post_init(self, _context: object) -> None:
+        if len(set(self.views)) != len(self.views):
+            raise ValueError(f"views {', '.join(self.views)}: each may stand there once")
 
 
 class DbaAdvice(Record):

@@ -134,7 +134,11 @@ class RegistryReader:
             (aside / name).parent.mkdir(parents=True, exist_ok=True)
             self._files.get_file(f"{self._root}/{version.path}/{name}", str(aside / name))
         _check_folder(aside, manifest)
-        aside.rename(folder)
+        try:
+            aside.rename(folder)
+        except OSError:  # another server over the same cache was quicker
+            shutil.rmtree(aside)
+            _check_folder(folder, manifest)
         return folder
 
     def _manifest(self, version: Version) -> Manifest:

@@ -42,3 +42,14 @@ def parse_optional_version(field: str, value: str, parent: str, child: str) -> t
         return parse_name(field, value, parent)[0], None
     name, number = parse_name(field, value, parent, child)
     return name, parse_number(field, number)
+
+
+def parse_model(field: str, value: str) -> tuple[str, int | None, str | None]:
+    """Return model, number and alias of `models/M/versions/V` (no alias), `models/M@A` (no number) or `models/M` (neither).
+
+    Raises InvalidArgument naming `field` otherwise.
+    """
+    head, at, alias = value.partition("@")
+    if not at:
+        return (*parse_optional_version(field, value, "models", "versions"), None)
+    return parse_name(field, head, "models")[0], None, check_id(field, alias)

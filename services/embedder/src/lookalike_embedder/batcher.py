@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from lookalike_embedder.lanes import Lane, LaneQueue
 from lookalike_embedder.loading import ServedProfile
 from lookalike_embedder.pictures import Caller, Cost, PictureOnItsWay
-from lookalike_embedder.worker import Computed, DeviceWorker
+from lookalike_embedder.worker import Computed
+from lookalike_embedder.workers import DeviceWorkers
 
 log = structlog.get_logger()
 
@@ -30,7 +31,7 @@ class Batcher:
     channel; anything else stays, so that it grows and interactive calls can go ahead.
     """
 
-    def __init__(self, worker: DeviceWorker, batch_size: int, wait_seconds: float) -> None:
+    def __init__(self, worker: DeviceWorkers, batch_size: int, wait_seconds: float) -> None:
         self._worker = worker
         self._batch_size = batch_size
         self._wait_seconds = wait_seconds
@@ -50,7 +51,7 @@ class Batcher:
         self._arrived(picture)
 
     def put(self, picture: PictureOnItsWay, pixels: NDArray[np.uint8]) -> None:
-        """Take an announced picture's pixels, uint8 [s, s, 3]."""
+        """Take an announced picture's pixels, as its model's `inputs` lays them out."""
         if picture.wanted:
             picture.data, picture.pixels, picture.decoded_at = None, pixels, time.perf_counter()
             self._queue.put(picture.caller.lane, picture.caller.model, picture)
@@ -87,7 +88,7 @@ class Batcher:
         pixels = np.stack([picture.pixels for picture in batch if picture.pixels is not None])
         for picture in batch:
             picture.pixels = None
-        computing = self._worker.submit(batch[0].caller.model.model, pixels)
+        computing = self._worker.submit(batch[0].caller.model, pixels)
         computing.add_done_callback(lambda _: self._changed.set())
         task = asyncio.create_task(self._answer(batch, computing))
         self._answering.add(task)
@@ -132,6 +133,7 @@ def _stays(picture: PictureOnItsWay) -> bool:
 
 
 def _cost(pictures: list[PictureOnItsWay], computed: Computed, batch_size: int) -> Cost:
+    waiting = max(picture.wait_seconds for picture in pictures)
     decoding = sum(picture.decode_seconds for picture in pictures)
     queueing = computed.started - min(picture.decoded_at for picture in pictures)
-    return Cost(decoding, queueing, computed.seconds, batch_size)
+    return Cost(decoding, queueing, computed.seconds, batch_size, waiting, computed.device, computed.precision)

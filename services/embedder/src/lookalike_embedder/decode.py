@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from lookalike_embedder.batcher import Batcher
 from lookalike_embedder.lanes import LaneQueue
 from lookalike_embedder.pictures import Caller, PictureOnItsWay
-from lookalike_images import PictureError, Preprocessing, decode, preprocess
+from lookalike_images import PictureError
+from lookalike_model.inputs import PictureInputs
 
 
 class Decoder:
@@ -53,7 +54,8 @@ class Decoder:
             self._batcher.withdraw(picture)
             return
         try:
-            decoding = asyncio.get_running_loop().run_in_executor(self._pool, _pixels, data, caller.model.preprocessing)
+            picture.wait_seconds = time.perf_counter() - picture.arrived_at
+            decoding = asyncio.get_running_loop().run_in_executor(self._pool, _pixels, data, caller.model.inputs)
             pixels, picture.decode_seconds = await decoding
         except PictureError as error:
             self._batcher.withdraw(picture)
@@ -65,8 +67,8 @@ class Decoder:
             self._batcher.put(picture, pixels)
 
 
-def _pixels(data: bytes, preprocessing: Preprocessing) -> tuple[NDArray[np.uint8], float]:
-    """Return uint8 [s, s, 3] and the seconds it took; raises PictureError."""
+def _pixels(data: bytes, inputs: PictureInputs) -> tuple[NDArray[np.uint8], float]:
+    """Return the picture's pixels, as `inputs` lays them out, and the seconds it took; raises PictureError."""
     started = time.perf_counter()
-    pixels = preprocess(decode(data), preprocessing)
+    pixels = inputs.pixels(data)
     return pixels, time.perf_counter() - started

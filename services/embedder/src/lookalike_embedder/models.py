@@ -8,13 +8,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 
+from lookalike_embedder.aliases import Alias, AliasTable
 from lookalike_embedder.loading import NotProven, ProvenModel, ServedProfile
+from lookalike_embedder.room import Room
 from lookalike_model.registry import Index, Version
-from lookalike_runtime.errors import FailedPrecondition, NotFound, ResourceExhausted, ServiceError, Unavailable
+from lookalike_runtime.errors import FailedPrecondition, NotFound, ServiceError, Unavailable
 
 log = structlog.get_logger()
 
@@ -33,11 +35,13 @@ class Target(NamedTuple):
 
     model: str
     number: int | None
-    """None is the newest."""
+    """None is the newest, or what `alias` names."""
     profile: str | None
     """None is the version's default."""
     fingerprint: str | None
     """The space that is expected, if any is."""
+    alias: str | None = None
+    """An alias of the model, in place of `number`."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,6 +54,7 @@ class ServedVersion:
     state: ServingState = ServingState.UNLOADED
     proven: ProvenModel | None = None
     error: NotProven | None = None
+    size: int | None = None
     users: int = 0
     last_used: float = field(default_factory=time.monotonic)
     loading: asyncio.Task[ServiceError | None] | None = None
@@ -68,18 +73,28 @@ class ServedVersion:
 
 
 ReadIndex = Callable[[], Index]
-Load = Callable[[str, str, Version], ProvenModel]
 ReportHealth = Callable[[str, bool], Awaitable[None]]
+
+
+class Loader(Protocol):
+    """What brings a version, by model and number, into memory. Both calls block, and raise as `BundleLoader`'s do."""
+
+    def size(self, model: str, number: str, version: Version, /) -> int:
+        """Bytes that it will take."""
+
+    def load(self, model: str, number: str, version: Version, /) -> ProvenModel:
+        """Load and prove it."""
 
 
 class ServedModels:
     """The table of versions. All of it happens on the event loop, apart from reading the registry and loading."""
 
-    def __init__(self, read_index: ReadIndex, load: Load, max_models: int) -> None:
-        """`read_index` and `load` block and run in threads; at most `max_models` versions are in memory."""
+    def __init__(self, read_index: ReadIndex, loader: Loader, room: Room) -> None:
+        """`read_index` and `loader` block and run in threads; versions in memory keep to `room`."""
         self._read_index = read_index
-        self._load = load
-        self._max_models = max_models
+        self._loader = loader
+        self._room = room
+        self.aliases = AliasTable()
         self._versions: dict[tuple[str, int], ServedVersion] = {}
         self._offered: set[ServedVersion] = set()
         self._one_refresh = asyncio.Lock()
@@ -87,12 +102,13 @@ class ServedModels:
         self._report: ReportHealth = _report_to_nobody
 
     async def run(self, poll_seconds: float, report: ReportHealth) -> None:
-        """Follow the registry until cancelled: load the newest version of each model once, forget what is gone."""
+        """Follow the registry until cancelled: load what aliases name and the newest of each model once, forget what is gone."""
         self._report = report
         while True:
             try:
                 await self._refresh()
-                await self._load_newest()
+                await self._follow_aliases()
+                await self._load_offered()
             except Exception as error:  # each file system has errors of its own; the next round tries again
                 log.warning("registry_unreadable", error=str(error))
             await asyncio.sleep(poll_seconds)
@@ -103,7 +119,7 @@ class ServedModels:
 
         Raises NotFound, FailedPrecondition (another space; not proven), ResourceExhausted (no room), Unavailable.
         """
-        version = await self.find(target.model, target.number)
+        version = await self.find(target.model, target.number, target.alias)
         profile = _choose_profile(version, target)
         version.users += 1
         try:
@@ -113,38 +129,45 @@ class ServedModels:
             version.users -= 1
             version.last_used = time.monotonic()
 
-    async def find(self, model: str, number: int | None) -> ServedVersion:
-        """Return a published version, the newest without `number`; looks again before it raises NotFound."""
-        found = self._lookup(model, number)
+    async def find(self, model: str, number: int | None, alias: str | None = None) -> ServedVersion:
+        """Return a published version: that of the number, that which the alias answers with, or the newest.
+
+        Looks again before it raises NotFound.
+        """
+        found = self._lookup(model, number, alias)
         if found is None:
             await self._refresh_or_unavailable()
-            found = self._lookup(model, number)
+            found = self._lookup(model, number, alias)
         if found is None:
-            name = f"models/{model}" if number is None else f"models/{model}/versions/{number}"
-            raise NotFound("MODEL_NOT_FOUND", f"the registry has no {name}: list the models to see what there is", metadata={"name": name})
+            raise _not_found(model, number, alias)
         return found
 
     def in_memory_or_failed(self) -> list[ServedVersion]:
         """Return the versions that are loaded, being loaded or failed, by name."""
         return [version for _, version in sorted(self._versions.items()) if version.state is not ServingState.UNLOADED]
 
-    async def load(self, model: str, number: int | None) -> ServedVersion:
+    async def load(self, model: str, number: int | None, alias: str | None = None) -> ServedVersion:
         """Load a version, or try again if it failed; raises as `lease` does."""
-        version = await self.find(model, number)
+        version = await self.find(model, number, alias)
         if version.state is ServingState.FAILED:
             await self._drop(version)
         await self._in_memory(version)
         return version
 
-    async def unload(self, model: str, number: int | None) -> ServedVersion:
+    async def unload(self, model: str, number: int | None, alias: str | None = None) -> ServedVersion:
         """Give a version's memory back; calls that use it end properly."""
-        version = await self.find(model, number)
+        version = await self.find(model, number, alias)
         if version.loading is not None:
             await asyncio.wait([version.loading])
         await self._drop(version)
         return version
 
-    def _lookup(self, model: str, number: int | None) -> ServedVersion | None:
+    def _lookup(self, model: str, number: int | None, alias: str | None) -> ServedVersion | None:
+        if alias is not None:
+            key = Alias(model, alias)
+            # The version that it answered with may be deleted before the one that it names now is proven.
+            numbers = (self.aliases.answering(key), self.aliases.published(key))
+            return next((found for each in numbers if each and (found := self._versions.get((model, each)))), None)
         if number is None:
             number = dict(sorted(self._versions)).get(model, 0)
         return self._versions.get((model, number))
@@ -159,6 +182,7 @@ class ServedModels:
         """Bring the table in line with the registry."""
         async with self._one_refresh:
             index = await asyncio.to_thread(self._read_index)
+            self.aliases.update(index)
             published = {
                 (model, int(number)): version for model, entry in index.models.items() for number, version in entry.versions.items()
             }
@@ -171,17 +195,48 @@ class ServedModels:
                 version = self._versions[key] = ServedVersion(*key, published[key])
                 await self._report(version.name, False)
 
-    async def _load_newest(self) -> None:
-        """Load each model's newest version, if that was not done before; at most as many as there is room for."""
-        newest = (self._versions[key] for key in dict(sorted(self._versions)).items())
-        fresh = sorted((v for v in newest if v not in self._offered), key=lambda v: v.published.create_time, reverse=True)
-        for version in fresh[: self._max_models]:
+    async def _follow_aliases(self) -> None:
+        """Load what moved aliases name now, and let them answer with it once it is proven; until then they answer as before."""
+        for alias, number in self.aliases.moves().items():
+            version = self._versions.get((alias.model, number))
+            if version is None or version.error is not None:
+                continue
             try:
                 await self._in_memory(version)
-            except (NotProven, ResourceExhausted) as error:
-                log.warning("model_not_loaded", name=version.name, error=error.message)
-            self._offered.add(version)
+            except ServiceError as error:
+                log.warning("alias_not_moved", alias=f"models/{alias.model}@{alias.name}", version=version.name, error=error.message)
+            else:
+                self.aliases.switch(alias, number)
+                log.info("alias_moved", alias=f"models/{alias.model}@{alias.name}", version=version.name)
+
+    async def _load_offered(self) -> None:
+        """Load what aliases name and each model's newest version, if that was not done before, as long as there is room for all."""
+        keys = {*dict(sorted(self._versions)).items(), *self.aliases.named()}
+        fresh = [version for key in keys if (version := self._versions.get(key)) and version not in self._offered]
+        fresh.sort(key=lambda v: ((v.model, v.number) in self.aliases.named(), v.published.create_time), reverse=True)
         self._offered.update(fresh)
+        sizes: list[int] = []
+        for version in fresh:
+            try:
+                sizes.append(await self._size(version))
+                if not self._room.holds(sizes):
+                    break
+                await self._in_memory(version)
+            except ServiceError as error:
+                log.warning("model_not_loaded", name=version.name, error=error.message)
+
+    async def _size(self, version: ServedVersion) -> int:
+        """Bytes of a version's tensors; raises NotProven, which is remembered, or Unavailable."""
+        if version.size is None:
+            try:
+                version.size = await asyncio.to_thread(self._loader.size, version.model, str(version.number), version.published)
+            except NotProven as error:
+                version.error = error
+                await self._set(version, ServingState.FAILED)
+                raise
+            except Exception as error:
+                raise _unreadable(version, error) from error
+        return version.size
 
     async def _in_memory(self, version: ServedVersion) -> ProvenModel:
         """Return the version's profiles once they are proven; who asks meanwhile waits for the same loading."""
@@ -199,31 +254,32 @@ class ServedModels:
         try:
             async with self._one_load:
                 await self._set(version, ServingState.LOADING)
-                await self._make_room()
-                version.proven = await asyncio.to_thread(self._load, version.model, str(version.number), version.published)
-                version.last_used = time.monotonic()
+                await self._make_room(version)
+                proven = await asyncio.to_thread(self._loader.load, version.model, str(version.number), version.published)
+                version.proven, version.last_used = proven, time.monotonic()
                 await self._set(version, ServingState.READY)
         except NotProven as error:
             version.error = error
             await self._set(version, ServingState.FAILED)
-        except ResourceExhausted as error:
+        except ServiceError as error:
             await self._set(version, ServingState.UNLOADED)
             return error
         except Exception as error:
             await self._set(version, ServingState.UNLOADED)
-            return Unavailable("REGISTRY_UNREADABLE", f"{version.name} cannot be read from the registry: {error}", retry_after=1)
+            return _unreadable(version, error)
         finally:
             version.loading = None
         return None
 
-    async def _make_room(self) -> None:
-        """Unload what was not used for longest until one more fits; raises ResourceExhausted if all are in use."""
-        while len(loaded := [v for v in self._versions.values() if v.proven is not None]) >= self._max_models:
-            idle = [version for version in loaded if version.users == 0]
+    async def _make_room(self, version: ServedVersion) -> None:
+        """Unload what was not used for longest until one more fits; raises ResourceExhausted if all are in use, or FailedPrecondition."""
+        size = await self._size(version)
+        self._room.check(version.name, size)
+        while not self._room.holds([size, *(each.proven.memory_bytes for each in self._versions.values() if each.proven)]):
+            idle = [each for each in self._versions.values() if each.proven and each.users == 0]
             if not idle:
-                message = f"all {self._max_models} models in memory are in use: try again later, or start the server with --max-models"
-                raise ResourceExhausted("QUEUE_FULL", message, retry_after=5)
-            await self._drop(min(idle, key=lambda version: version.last_used))
+                raise self._room.full()
+            await self._drop(min(idle, key=lambda each: each.last_used))
 
     async def _drop(self, version: ServedVersion) -> None:
         version.proven = version.error = None
@@ -238,6 +294,18 @@ class ServedModels:
 
 async def _report_to_nobody(_name: str, _serving: bool) -> None:
     return
+
+
+def _not_found(model: str, number: int | None, alias: str | None) -> NotFound:
+    if alias is not None:
+        name = f"models/{model}@{alias}"
+        return NotFound("ALIAS_NOT_FOUND", f"the registry has no {name}: list the model's aliases", metadata={"name": name})
+    name = f"models/{model}" if number is None else f"models/{model}/versions/{number}"
+    return NotFound("MODEL_NOT_FOUND", f"the registry has no {name}: list the models to see what there is", metadata={"name": name})
+
+
+def _unreadable(version: ServedVersion, error: Exception) -> Unavailable:
+    return Unavailable("REGISTRY_UNREADABLE", f"{version.name} cannot be read from the registry: {error}", retry_after=1)
 
 
 def _choose_profile(version: ServedVersion, target: Target) -> str:

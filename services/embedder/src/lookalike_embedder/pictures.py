@@ -17,20 +17,26 @@ from lookalike_images import PictureError
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What pictures cost, as `embedder.v1.Cost` says it; seconds."""
+    """What pictures cost, and where it was spent, as `embedder.v1.Cost` says it; seconds."""
 
     decode_seconds: float = 0.0
     queue_seconds: float = 0.0
     device_seconds: float = 0.0
     batch_size: int = 0
+    wait_seconds: float = 0.0
+    device: str = ""
+    precision: str = ""
 
     def __add__(self, other: Cost) -> Cost:
-        """Return the cost of both: times add up, except that waits overlap."""
+        """Return the cost of both: times add up, except that waits overlap; the device is that of the later one."""
         return Cost(
             self.decode_seconds + other.decode_seconds,
             max(self.queue_seconds, other.queue_seconds),
             self.device_seconds + other.device_seconds,
             max(self.batch_size, other.batch_size),
+            max(self.wait_seconds, other.wait_seconds),
+            other.device or self.device,
+            other.precision or self.precision,
         )
 
 
@@ -83,13 +89,15 @@ class Caller(ABC):
 class PictureOnItsWay:
     """A picture between its arrival and its answer."""
 
-    __slots__ = ("caller", "data", "decode_seconds", "decoded_at", "free_its_place", "key", "left", "pixels")
+    __slots__ = ("arrived_at", "caller", "data", "decode_seconds", "decoded_at", "free_its_place", "key", "left", "pixels", "wait_seconds")
 
     def __init__(self, key: int, caller: Caller, data: bytes, free_its_place: Callable[[], None] | None) -> None:
         self.key = key
         self.caller = caller
         self.data: bytes | None = data
         self.pixels: NDArray[np.uint8] | None = None
+        self.arrived_at = time.perf_counter()
+        self.wait_seconds = 0.0
         self.decode_seconds = 0.0
         self.decoded_at = 0.0
         self.free_its_place = free_its_place

@@ -17,7 +17,7 @@ from lookalike_embedder.decode import Decoder
 from lookalike_embedder.lanes import Lane
 from lookalike_embedder.loading import ServedProfile
 from lookalike_embedder.places import Places
-from lookalike_embedder.worker import DeviceWorker
+from lookalike_embedder.workers import DeviceWorkers
 from lookalike_runtime.errors import ResourceExhausted
 
 log = structlog.get_logger()
@@ -47,10 +47,11 @@ class PipelineLimits:
 class Pipeline:
     """Embeds pictures with any proven model. The lanes have places of their own, so bulk never fills those of calls."""
 
-    def __init__(self, limits: PipelineLimits) -> None:
+    def __init__(self, limits: PipelineLimits, devices: int = 1) -> None:
+        """`devices` is how many a model is loaded on, each with a worker of its own."""
         self._limits = limits
         self._places = {lane: Places(limits.queue_pictures, limits.queue_bytes) for lane in Lane}
-        self._worker = DeviceWorker()
+        self._worker = DeviceWorkers(devices)
         self._batcher = Batcher(self._worker, limits.batch_size, limits.batch_wait_seconds)
         self._decoder = Decoder(limits.decode_threads, self._batcher)
         self._tasks: list[asyncio.Task[None]] = []
@@ -83,7 +84,7 @@ class Pipeline:
 
         Raises ResourceExhausted at once if there is no room for their pixels.
         """
-        with self._hold(0, len(pictures) * _pixel_bytes(model)):
+        with self._hold(0, len(pictures) * model.inputs.nbytes):
             caller = FewCaller(model, deadline, len(pictures))
             try:
                 for key, data in enumerate(pictures):
@@ -98,7 +99,7 @@ class Pipeline:
 
     async def put(self, stream: StreamCaller, sequence: int, data: bytes) -> None:
         """Take a picture of a stream, once the stream may have one more and there is a place for it."""
-        places, size = self._places[Lane.BULK], len(data) + _pixel_bytes(stream.model)
+        places, size = self._places[Lane.BULK], len(data) + stream.model.inputs.nbytes
         await stream.admit()
         await places.take(1, size)
         picture = stream.enter(sequence, data, partial(places.give_back, 1, size))
@@ -121,10 +122,6 @@ class Pipeline:
         seconds = min(30.0, max(0.1, places.taken * self._batcher.seconds_per_picture))
         message = f"{places.taken} pictures are waiting and there is no room for these: try again in {seconds:.1f} s, or use EmbedStream"
         return ResourceExhausted("QUEUE_FULL", message, retry_after=seconds)
-
-
-def _pixel_bytes(model: ServedProfile) -> int:
-    return 3 * model.preprocessing.size**2
 
 
 def _stage_ended(stage: asyncio.Task[None]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from functools import partial
 
 import grpc
 import torch
 
-from lookalike_embedder.loading import choose_device, load_and_prove
+from lookalike_embedder.fastest import FastestNumerics
+from lookalike_embedder.loading import BundleLoader, choose_devices
 from lookalike_embedder.models import ServedModels
 from lookalike_embedder.pipeline import Pipeline
 from lookalike_embedder.servicers.embed import EmbedderServicer
@@ -20,6 +20,8 @@ from lookalike_protos.embedder.v1 import embedder_pb2, embedder_pb2_grpc, models
 from lookalike_runtime.errors import InvalidArgument
 from lookalike_runtime.server import Health
 
+NUMERICS = "numerics.json"
+
 
 class EmbedderService:
     """Serves what the registry publishes."""
@@ -27,18 +29,19 @@ class EmbedderService:
     def __init__(self, settings: EmbedderSettings) -> None:
         """Raises InvalidArgument if the registry's URL or the device cannot be used."""
         torch.set_num_threads(settings.torch_threads or cores())
-        self._device = choose_device(settings.device)
+        self._devices = choose_devices(settings.device)
         self._poll_seconds = settings.poll_seconds
         reader = _open_registry(settings.registry_url)
-        load = partial(load_and_prove, reader, cache=settings.cache_folder, device=self._device)
-        self._models = ServedModels(reader.index, load, settings.max_models)
-        self._pipeline = Pipeline(settings.limits)
+        fastest = FastestNumerics(settings.measuring, settings.cache_folder / NUMERICS)
+        loader = BundleLoader(reader, settings.cache_folder, self._devices, fastest)
+        self._models = ServedModels(reader.index, loader, settings.room)
+        self._pipeline = Pipeline(settings.limits, len(self._devices))
         self._following: asyncio.Task[None] | None = None
 
     def add_to(self, server: grpc.aio.Server) -> list[str]:
         """Add both servicers."""
         embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(EmbedderServicer(self._models, self._pipeline), server)
-        models_pb2_grpc.add_ServedModelServiceServicer_to_server(ServedModelServicer(self._models, self._device), server)
+        models_pb2_grpc.add_ServedModelServiceServicer_to_server(ServedModelServicer(self._models, self._devices), server)
         files = (embedder_pb2.DESCRIPTOR, models_pb2.DESCRIPTOR)
         return [service.full_name for file in files for service in file.services_by_name.values()]
 

@@ -8,7 +8,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from lookalike_embedder.fastest import Measuring, PrecisionSetting
 from lookalike_embedder.pipeline import PipelineLimits
+from lookalike_embedder.room import Room
 from lookalike_runtime.errors import InvalidArgument
 from lookalike_runtime.settings import ServerSettings
 
@@ -30,9 +32,29 @@ class EmbedderSettings(ServerSettings):
     max_models: Annotated[
         int, Field(ge=1, le=1000, description="Model versions in memory at most; the least recently used goes first.")
     ] = 4
+    models_mib: Annotated[
+        int | None,
+        Field(ge=1, le=10_000_000, description="MiB of tensors of all model versions in memory, on each device; default: no limit."),
+    ] = None
     device: Annotated[
-        str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu or cuda:N; auto takes a GPU where there is one.")
+        str,
+        Field(
+            pattern=r"^(auto|cpu|cuda(:\d+)?|cuda:\d+(,cuda:\d+)+)$",
+            description="auto, cpu, cuda:N or several such as cuda:0,cuda:1; auto takes every GPU, or the CPU where there is none.",
+        ),
     ] = "auto"
+    precision: Annotated[
+        PrecisionSetting,
+        Field(description="fp32, bf16 or auto; auto takes bf16 where it is faster and a model's golden pictures allow it."),
+    ] = "auto"
+    measure_seconds: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=600,
+            description="Time to find how a model is fastest here (precision, memory format, threads) when it is first loaded; 0: plain.",
+        ),
+    ] = 3.0
     batch_size: Annotated[int, Field(ge=1, le=1024, description="Pictures in a batch at most.")] = 32
     batch_wait_ms: Annotated[
         float, Field(ge=0, le=1000, description="Longest that an idle device waits for pictures that are being decoded to join a batch.")
@@ -45,7 +67,9 @@ class EmbedderSettings(ServerSettings):
     ] = 256
     stream_pictures: Annotated[int, Field(ge=1, le=10_000, description="Unanswered pictures of one stream at most.")] = 256
     decode_threads: Annotated[int | None, Field(ge=1, le=256, description="Threads that decode pictures; default: one a core.")] = None
-    torch_threads: Annotated[int | None, Field(ge=1, le=256, description="Threads of the network on the CPU; default: one a core.")] = None
+    torch_threads: Annotated[
+        int | None, Field(ge=1, le=256, description="Threads of the network on the CPU; default: as many as are fastest.")
+    ] = None
 
     @property
     def registry_url(self) -> str:
@@ -63,6 +87,16 @@ class EmbedderSettings(ServerSettings):
             return self.cache.absolute()
         user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lookalike"
         return (user_cache if self.data is None else self.data.absolute()) / "embedder" / "bundles"
+
+    @property
+    def room(self) -> Room:
+        """How many models may be in memory, and how large."""
+        return Room(self.max_models, None if self.models_mib is None else self.models_mib * _MIB)
+
+    @property
+    def measuring(self) -> Measuring:
+        """Among what a model's numerics are chosen."""
+        return Measuring(self.precision, self.torch_threads, cores(), self.batch_size, self.measure_seconds)
 
     @property
     def limits(self) -> PipelineLimits:

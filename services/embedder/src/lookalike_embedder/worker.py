@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike_model.embedding_model import EmbeddingModel
+from lookalike_model.embedding_model import PictureModel
 
 # One batch runs, and one waits in the channel to it.
 _MOST_BATCHES = 2
@@ -25,6 +25,10 @@ class Computed(NamedTuple):
     """When it began, of time.perf_counter."""
     seconds: float
     """How long it took."""
+    device: str
+    """Where, such as `cpu` or `cuda:0`."""
+    precision: str
+    """In which precision, such as `fp32`."""
 
 
 class DeviceWorker:
@@ -32,21 +36,21 @@ class DeviceWorker:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="device")
-        self._batches = 0
+        self.batches = 0
 
     @property
     def idle(self) -> bool:
         """Whether nothing runs."""
-        return self._batches == 0
+        return self.batches == 0
 
     @property
     def has_room(self) -> bool:
         """Whether the channel to the device is free."""
-        return self._batches < _MOST_BATCHES
+        return self.batches < _MOST_BATCHES
 
-    def submit(self, model: EmbeddingModel, pixels: NDArray[np.uint8]) -> asyncio.Future[Computed]:
-        """Run `model` over uint8 [n, s, s, 3], after the batch that runs now."""
-        self._batches += 1
+    def submit(self, model: PictureModel, pixels: NDArray[np.uint8]) -> asyncio.Future[Computed]:
+        """Run `model` over a batch of pixels, as its `inputs` lays them out, after the batch that runs now."""
+        self.batches += 1
         computing = asyncio.get_running_loop().run_in_executor(self._thread, _compute, model, pixels)
         computing.add_done_callback(self._one_done)
         return computing
@@ -56,10 +60,10 @@ class DeviceWorker:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _one_done(self, _: asyncio.Future[Computed]) -> None:
-        self._batches -= 1
+        self.batches -= 1
 
 
-def _compute(model: EmbeddingModel, pixels: NDArray[np.uint8]) -> Computed:
+def _compute(model: PictureModel, pixels: NDArray[np.uint8]) -> Computed:
     started = time.perf_counter()
     vectors = model.embed(pixels)
-    return Computed(vectors, started, time.perf_counter() - started)
+    return Computed(vectors, started, time.perf_counter() - started, str(model.device), model.precision)

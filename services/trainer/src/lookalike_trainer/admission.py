@@ -10,10 +10,10 @@ from lookalike_trainer.datasets import Datasets, Revision
 from lookalike_trainer.exclusion import list_bytes
 from lookalike_trainer.job_folders import DEFAULT_START
 from lookalike_trainer.job_records import Job
-from lookalike_trainer.job_spec import CheckSpec, ImportSpec, JobSpec, Start, TrainSpec, contents_of
+from lookalike_trainer.job_spec import CheckSpec, EnsembleSpec, ImportSpec, JobSpec, Start, TrainSpec, contents_of
 from lookalike_trainer.jobs import Jobs
 from lookalike_trainer.manifest import read_entries
-from lookalike_trainer.models import Models
+from lookalike_trainer.models import Models, Origin
 from lookalike_trainer.training.errors import JobError
 from lookalike_trainer.training.recipe import Recipe
 from lookalike_trainer.training.recipe_files import DEFAULT_RECIPE, load_recipe
@@ -44,12 +44,14 @@ class Admission:
                 return found
             spec = self._resolved(requested)
             self._check_contents(spec, excluded)
-            if not (isinstance(spec, ImportSpec) and spec.folder):
+            if isinstance(spec, EnsembleSpec):
+                self._check_members(spec)
+            elif not (isinstance(spec, ImportSpec) and spec.folder):
                 self._check_start(spec.start or DEFAULT_START)
             return self._jobs.create(request_id, requested, spec)
 
     def _resolved(self, spec: JobSpec) -> JobSpec:
-        if isinstance(spec, ImportSpec):
+        if isinstance(spec, ImportSpec | EnsembleSpec):
             return spec
         revision = self._datasets.get(spec.dataset, spec.revision)
         if isinstance(spec, CheckSpec):
@@ -80,6 +82,19 @@ class Admission:
         if missing := [sha256 for sha256 in sorted(contents_of(spec)) if self._blobs.size(sha256) is None]:
             message = f"the content {missing[0]} is not on the server: upload it with UploadBlobs, then create the job again"
             raise FailedPrecondition("BLOBS_MISSING", message, metadata={"sha256": missing[0]})
+
+    def _check_members(self, spec: EnsembleSpec) -> None:
+        for index, member in enumerate(spec.members):
+            version = self._models.get(member.model, member.version)
+            if version.origin is Origin.ENSEMBLE:
+                raise invalid_field(
+                    f"job.ensemble.members[{index}].model_version", f"{version.name} is an ensemble itself: name its members"
+                )
+            if member.profile not in (None, *version.result.profiles):
+                known = ", ".join(sorted(version.result.profiles))
+                raise invalid_field(
+                    f"job.ensemble.members[{index}].profile", f"{version.name} has no profile {member.profile!r}; it has: {known}"
+                )
 
     def _check_start(self, start: Start) -> None:
         match start.kind:

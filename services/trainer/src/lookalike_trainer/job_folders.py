@@ -8,7 +8,7 @@ from lookalike_model.builtin import EFFICIENTNET_LITE0
 from lookalike_trainer.blobs import BlobStore
 from lookalike_trainer.datasets import Datasets
 from lookalike_trainer.job_records import Job
-from lookalike_trainer.job_spec import CheckSpec, ImportSpec, JobSpec, Start, TrainSpec
+from lookalike_trainer.job_spec import CheckSpec, EnsembleSpec, ImportSpec, JobSpec, Start, TrainSpec
 from lookalike_trainer.models import Models
 from lookalike_trainer.training import job as told
 
@@ -66,6 +66,8 @@ class JobFolders:
                 return self._import(uid, spec)
             case CheckSpec():
                 return told.CheckJob(kind="check", uid=uid, dataset=self._dataset(spec), init=self._init(spec.start or DEFAULT_START))
+            case EnsembleSpec():
+                return self._ensemble(uid, spec)
             case TrainSpec():
                 return self._train(uid, spec)
 
@@ -108,6 +110,18 @@ class JobFolders:
             builtin=start.name if start.kind == "builtin" else None,
             overrides={"size": spec.size} if spec.size else {},
         )
+
+    def _ensemble(self, uid: str, spec: EnsembleSpec) -> told.EnsembleJob:
+        members = tuple(
+            told.EnsembleMember(
+                path=os.fspath(self._models.bundle(member.model, member.version)),
+                label=f"models/{member.model}/versions/{member.version}",
+                profile=member.profile,
+                weight=member.weight,
+            )
+            for member in spec.members
+        )
+        return told.EnsembleJob(kind="ensemble", uid=uid, model=spec.model, members=members)
 
     def _init(self, start: Start) -> told.Start:
         match start.kind:

@@ -78,7 +78,25 @@ class CheckSpec(Record):
     start: Start | None
 
 
-JobSpec = TrainSpec | ImportSpec | CheckSpec
+class EnsembleMember(Record):
+    """A version of a model with one of its profiles, None for its default, and how much it counts."""
+
+    model: str
+    version: int
+    profile: str | None
+    weight: float
+
+
+class EnsembleSpec(Record):
+    """An ensemble of versions, in order. It starts from none of them alone."""
+
+    kind: Literal["ensemble"] = "ensemble"
+    model: str
+    members: tuple[EnsembleMember, ...]
+    start: None = None
+
+
+JobSpec = TrainSpec | ImportSpec | CheckSpec | EnsembleSpec
 # What later versions added stands in the text only where it is used, so that text of earlier ones stays equal.
 _LATER = ("recipe_toml", "excluded", "folder")
 _SPEC: TypeAdapter[JobSpec] = TypeAdapter(Annotated[JobSpec, Field(discriminator="kind")])

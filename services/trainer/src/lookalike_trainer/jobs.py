@@ -10,7 +10,7 @@ from lookalike_runtime.errors import AlreadyExists, NotFound, ResourceExhausted
 from lookalike_trainer.changes import Changes
 from lookalike_trainer.database import Database
 from lookalike_trainer.job_records import Deaths, Event, Failure, Job, Report, State
-from lookalike_trainer.job_spec import ImportSpec, JobSpec, contents_of, spec_from_json, spec_to_json
+from lookalike_trainer.job_spec import CheckSpec, EnsembleSpec, JobSpec, TrainSpec, contents_of, spec_from_json, spec_to_json
 
 MAX_PENDING = 1_000
 MAX_MESSAGE_BYTES = 4 << 10
@@ -46,7 +46,7 @@ class Jobs:
         """Queue a job: `requested` as it came, `spec` with what it left open decided. Raises ResourceExhausted (QUEUE_FULL)."""
         start = spec.start
         uid, now = secrets.token_hex(6), time.time()
-        dataset = None if isinstance(spec, ImportSpec) else spec.dataset
+        dataset = spec.dataset if isinstance(spec, TrainSpec | CheckSpec) else None
         bundle = (start.model, start.version) if start and start.kind == "bundle" else (None, None)
         weights = start.sha256 if start and start.kind == "weights" else None
         with self._database.transaction() as connection:
@@ -171,9 +171,9 @@ class Jobs:
         return self._first("SELECT uid FROM unfinished_jobs WHERE dataset = ?", name)
 
     def using_model(self, name: str, version: int | None) -> str | None:
-        """A job that has not ended and starts from this version, or from any of the model's."""
+        """A job that has not ended and starts from this version, or from any of the model's, or makes it part of an ensemble."""
         query = "SELECT uid FROM unfinished_jobs WHERE start_model = ?1 AND (?2 IS NULL OR start_version = ?2)"
-        return self._first(query, name, version)
+        return self._first(query, name, version) or self._combining(name, version)
 
     def weights_in_use(self) -> set[str]:
         """SHA-256 of the weights files, of the files of folders and of the lists that jobs name which have not ended."""
@@ -186,7 +186,14 @@ class Jobs:
         """The jobs that have done their work with a revision, newest first."""
         query = "SELECT uid, spec FROM jobs WHERE dataset = ? AND state = 'SUCCEEDED' ORDER BY number DESC"
         specs = ((row["uid"], spec_from_json(row["spec"])) for row in self._database.rows(query, dataset))
-        return [uid for uid, spec in specs if not isinstance(spec, ImportSpec) and spec.revision == revision]
+        return [uid for uid, spec in specs if isinstance(spec, TrainSpec | CheckSpec) and spec.revision == revision]
+
+    def _combining(self, name: str, version: int | None) -> str | None:
+        for row in self._database.rows("SELECT uid, spec FROM unfinished_jobs WHERE dataset IS NULL AND start_model IS NULL"):
+            spec = spec_from_json(row["spec"])
+            if isinstance(spec, EnsembleSpec) and any(m.model == name and version in (None, m.version) for m in spec.members):
+                return str(row["uid"])
+        return None
 
     def _first(self, query: str, *values: object) -> str | None:
         row = self._database.row(query, *values)

@@ -22,6 +22,7 @@ class Origin(StrEnum):
 
     TRAINED = "TRAINED"
     IMPORTED = "IMPORTED"
+    ENSEMBLE = "ENSEMBLE"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,12 @@ import torch
 
 from lookalike_trainer.training.allocator import keep_freed_memory
 from lookalike_trainer.training.check_job import run_check
+from lookalike_trainer.training.ensemble_job import run_ensemble
 from lookalike_trainer.training.errors import NO_ROOM_STATUS, Cancelled, JobError, Reason
 from lookalike_trainer.training.events import EventLog
 from lookalike_trainer.training.import_job import run_import
 from lookalike_trainer.training.interruption import Interruption
-from lookalike_trainer.training.job import CheckJob, ImportJob, Job, TrainJob, read_job
+from lookalike_trainer.training.job import CheckJob, EnsembleJob, ImportJob, Job, TrainJob, read_job
 from lookalike_trainer.training.result import Checked, Result, clear, clear_scratch, has_failed, is_done, write_error, write_result
 from lookalike_trainer.training.train_job import run_train
 
@@ -90,6 +91,8 @@ def _do(job: Job, folder: Path, log: EventLog, stop: Interruption) -> Result | C
             return run_import(job, folder, log)
         case CheckJob():
             return run_check(job, folder, log, stop)
+        case EnsembleJob():
+            return run_ensemble(job, folder, log)
 
 
 if __name__ == "__main__":

@@ -60,6 +60,31 @@ async def import_(
     session.answer(version, *describe(version))
 
 
+@command(
+    models,
+    "ensemble",
+    "lookalike models ensemble shoes boots --name both",
+    "lookalike models ensemble shoes@production models/boots/versions/2:tuned --name both --weights 2,1",
+)
+async def ensemble(
+    session: Session,
+    members: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL…", help="2 to 6 of M, M@ALIAS or models/M/versions/V, each with :PROFILE if you like.", show_default=False
+        ),
+    ],
+    name: Annotated[str, typer.Option("--name", metavar="MODEL", help="Model that gets a new version.", show_default=False)],
+    weights: Annotated[
+        str, typer.Option("--weights", metavar="W,W…", help="How much each counts. Default: all alike.", show_default=False)
+    ] = "",
+) -> None:
+    """Make one model of several: a cosine is the weighted mean of theirs. Pictures are decoded once for all."""
+    job = await workflows.start_ensemble(session.client, name, members, _weights(weights))
+    version = await wait_for_model(session, job.name)
+    session.answer(version, *describe(version))
+
+
 @command(models, "list", "lookalike models list")
 async def list_(session: Session) -> None:
     """List models with their newest versions."""
@@ -139,6 +164,13 @@ async def delete(
     session.confirm(f"Delete {name} for good?", yes)
     await session.client.trainer.delete_model(name, force=force)
     session.answer({"deleted": name}, f"{name} was deleted")
+
+
+def _weights(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")] if text else []
+    except ValueError:
+        raise InputError(f"{text!r} are no weights: write numbers with commas between them, such as 2,1", reason="BAD_WEIGHTS") from None
 
 
 def _alias_name(text: str) -> str:

@@ -24,6 +24,7 @@ from lookalike.cli._session import Session, command
     "lookalike train shoes --model shoes --recipe cross-entropy --then triplet-batch-hard",
     "lookalike train shoes --model shoes --recipe-file ./mine.toml",
     "lookalike train shoes --model shoes --exclude checked/suspects.csv",
+    "lookalike train shoes --model shoes --recipe triplet --init model:shoes",
     "lookalike train shoes --model shoes --init weights:resnet50=./resnet50.safetensors",
     panel=LEARN,
 )

@@ -9,6 +9,7 @@ from lookalike.workflows._model import ChosenModel, choose_model, wait_until_ser
 from lookalike.workflows._observer import Observer
 from lookalike.workflows._report import per_query_document, report_document, write_report
 from lookalike.workflows.check import CHECK_FILES, read_excluded, save_report, start_check
+from lookalike.workflows.ensemble import start_ensemble
 from lookalike.workflows.evaluate import Evaluation, evaluate
 from lookalike.workflows.index import Indexed, index
 from lookalike.workflows.push import Pushed, push
@@ -41,6 +42,7 @@ __all__ = [
     "save_report",
     "search",
     "start_check",
+    "start_ensemble",
     "start_folder_import",
     "start_import",
     "start_training",

@@ -22,7 +22,7 @@ from lookalike_protos.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 from lookalike_protos.packing import pack_vectors, rows_per_batch
 from lookalike_protos.types.v1 import space_pb2
 from lookalike_runtime.errors import InvalidArgument, invalid_field
-from lookalike_runtime.resource_names import check_id, parse_optional_version
+from lookalike_runtime.resource_names import check_id, parse_model
 
 MAX_PICTURES = 64
 MAX_BYTES = 15 * 1024 * 1024
@@ -93,7 +93,7 @@ async def _opening(requests: Requests) -> Target:
 
 
 def _target(field: str, target: embedder_pb2.Target) -> Target:
-    model, number = parse_optional_version(f"{field}.model", target.model, "models", "versions")
+    model, number, alias = parse_model(f"{field}.model", target.model)
     profile = check_id(f"{field}.profile", target.profile) if target.profile else None
     fingerprint = None
     if target.HasField("expected_space"):
@@ -102,7 +102,7 @@ def _target(field: str, target: embedder_pb2.Target) -> Target:
             raise invalid_field(
                 f"{field}.expected_space.fingerprint", "it must have 1 to 80 bytes; leave expected_space out to expect none"
             )
-    return Target(model, number, profile, fingerprint)
+    return Target(model, number, profile, fingerprint, alias)
 
 
 def _pictures(request: embedder_pb2.EmbedRequest) -> list[bytes]:
@@ -163,4 +163,7 @@ def _cost(cost: Cost) -> embedder_pb2.Cost:
         queue_seconds=cost.queue_seconds,
         device_seconds=cost.device_seconds,
         batch_size=cost.batch_size,
+        wait_seconds=cost.wait_seconds,
+        device=cost.device,
+        precision=cost.precision,
     )

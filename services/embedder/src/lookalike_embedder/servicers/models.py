@@ -4,15 +4,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
 
-from lookalike_embedder.loading import PRECISION
 from lookalike_embedder.models import ServedModels, ServedVersion, ServingState
 from lookalike_embedder.servicers.translation import space_message
 from lookalike_protos.embedder.v1 import models_pb2, models_pb2_grpc
-from lookalike_runtime.resource_names import parse_optional_version
+from lookalike_runtime.resource_names import parse_model
 from lookalike_runtime.status import status_of
 
 # As the proto says: the list is not paged.
@@ -31,9 +31,9 @@ _STATES = {
 class ServedModelServicer(models_pb2_grpc.ServedModelServiceServicer):
     """Parses, asks the table, translates."""
 
-    def __init__(self, models: ServedModels, device: str) -> None:
+    def __init__(self, models: ServedModels, devices: Sequence[str]) -> None:
         self._models = models
-        self._device = device
+        self._device = ",".join(devices)
 
     async def ListServedModels(self, request: models_pb2.ListServedModelsRequest, context: Context) -> models_pb2.ListServedModelsResponse:
         versions = self._models.in_memory_or_failed()[:MAX_LISTED]
@@ -61,9 +61,14 @@ class ServedModelServicer(models_pb2_grpc.ServedModelServiceServicer):
             error=None if version.error is None else status_of(version.error),
             golden_error=version.golden_error or 0.0,
             device=self._device,
-            precision=PRECISION,
+            precision=version.proven.numerics.precision if version.proven else "",
+            channels_last=version.proven.numerics.channels_last if version.proven else False,
+            threads=version.proven.numerics.threads or 0 if version.proven else 0,
+            memory_bytes=version.proven.memory_bytes if version.proven else 0,
+            aliases=self._models.aliases.answered_by(version.model, version.number),
+            waiting_aliases=self._models.aliases.waiting_for(version.model, version.number),
         )
 
 
-def _name(name: str) -> tuple[str, int | None]:
-    return parse_optional_version("name", name, "models", "versions")
+def _name(name: str) -> tuple[str, int | None, str | None]:
+    return parse_model("name", name)

@@ -7,7 +7,7 @@ from lookalike_protos.types.v1 import operations_pb2
 from lookalike_runtime.errors import DataLoss, FailedPrecondition, NotFound, ResourceExhausted, ServiceError
 from lookalike_runtime.status import status_of
 from lookalike_trainer.job_records import Event, Failure, Job, Progress, State
-from lookalike_trainer.job_spec import CheckSpec, ImportSpec, JobSpec, Start, TrainSpec
+from lookalike_trainer.job_spec import CheckSpec, EnsembleSpec, ImportSpec, JobSpec, Start, TrainSpec
 from lookalike_trainer.servicers.timestamps import timestamp
 
 
@@ -60,6 +60,8 @@ def _spec(spec: JobSpec) -> pb.Job:
             return made
         case CheckSpec():
             return pb.Job(check=_check(spec))
+        case EnsembleSpec():
+            return pb.Job(ensemble=_ensemble(spec))
         case TrainSpec():
             return pb.Job(train=_train(spec))
 
@@ -72,6 +74,14 @@ def _import(spec: ImportSpec) -> pb.ImportSpec:
 def _check(spec: CheckSpec) -> pb.CheckSpec:
     version = _init(spec.start).model_version if spec.start else ""
     return pb.CheckSpec(dataset=f"datasets/{spec.dataset}/revisions/{spec.revision}", model_version=version)
+
+
+def _ensemble(spec: EnsembleSpec) -> pb.EnsembleSpec:
+    members = [
+        pb.EnsembleMember(model_version=f"models/{m.model}/versions/{m.version}", profile=m.profile or "", weight=m.weight)
+        for m in spec.members
+    ]
+    return pb.EnsembleSpec(model=spec.model, members=members)
 
 
 def _train(spec: TrainSpec) -> pb.TrainSpec:

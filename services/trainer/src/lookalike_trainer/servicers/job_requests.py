@@ -7,7 +7,7 @@ from lookalike_runtime.errors import invalid_field
 from lookalike_runtime.resource_names import check_id, parse_name, parse_number, parse_optional_version
 from lookalike_trainer.blobs import check_sha256
 from lookalike_trainer.exclusion import excluded_by
-from lookalike_trainer.job_spec import CheckSpec, FolderFile, ImportSpec, JobSpec, Start, TrainSpec
+from lookalike_trainer.job_spec import CheckSpec, EnsembleMember, EnsembleSpec, FolderFile, ImportSpec, JobSpec, Start, TrainSpec
 from lookalike_trainer.manifest import check_path
 from lookalike_trainer.training.recipe_files import MAX_TEXT_BYTES
 
@@ -16,6 +16,7 @@ MAX_OVERRIDE_BYTES = 1 << 10
 MAX_EXCLUDED = 10_000
 MAX_FOLDER_FILES = 64
 MIN_SIZE, MAX_SIZE = 16, 1_024
+MIN_MEMBERS, MAX_MEMBERS, MAX_WEIGHT = 2, 6, 1e6
 _NETWORK = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 
@@ -28,8 +29,10 @@ def requested_spec(job: pb.Job) -> JobSpec:
             return _import(getattr(job, "import"))
         case "check":
             return _check(job.check)
+        case "ensemble":
+            return _ensemble(job.ensemble)
         case _:
-            raise invalid_field("job.spec", "what to do is missing: train, import or check")
+            raise invalid_field("job.spec", "what to do is missing: train, import, check or ensemble")
 
 
 def _train(spec: pb.TrainSpec) -> TrainSpec:
@@ -92,6 +95,25 @@ def _check(spec: pb.CheckSpec) -> CheckSpec:
     dataset, revision = parse_optional_version("job.check.dataset", spec.dataset, "datasets", "revisions")
     start = _bundle("job.check.model_version", spec.model_version) if spec.model_version else None
     return CheckSpec(dataset=dataset, revision=revision, start=start)
+
+
+def _ensemble(spec: pb.EnsembleSpec) -> EnsembleSpec:
+    if not MIN_MEMBERS <= len(spec.members) <= MAX_MEMBERS:
+        raise invalid_field("job.ensemble.members", f"{len(spec.members)} of them: {MIN_MEMBERS} to {MAX_MEMBERS} make an ensemble")
+    members = tuple(_member(f"job.ensemble.members[{index}]", member) for index, member in enumerate(spec.members))
+    return EnsembleSpec(model=check_id("job.ensemble.model", spec.model), members=members)
+
+
+def _member(field: str, member: pb.EnsembleMember) -> EnsembleMember:
+    if not 0 <= member.weight <= MAX_WEIGHT:  # which is not true of NaN either
+        raise invalid_field(f"{field}.weight", f"{member.weight:g} is out of range: above 0, to {MAX_WEIGHT:g}; 0 means 1")
+    model, number = parse_name(f"{field}.model_version", member.model_version, "models", "versions")
+    return EnsembleMember(
+        model=model,
+        version=parse_number(f"{field}.model_version", number),
+        profile=check_id(f"{field}.profile", member.profile) if member.profile else None,
+        weight=member.weight or 1.0,
+    )
 
 
 def _bundle(field: str, name: str) -> Start:

@@ -18,7 +18,7 @@ from lookalike_protos.types.v1.files_pb2 import FileChunk
 from lookalike_protos.types.v1.space_pb2 import METRIC_COSINE, Space
 from lookalike_runtime.errors import invalid_field
 from lookalike_runtime.paging import decode_token, encode_token, page_size
-from lookalike_runtime.resource_names import check_id, parse_name, parse_number, parse_optional_version
+from lookalike_runtime.resource_names import parse_model, parse_name, parse_number, parse_optional_version
 from lookalike_trainer.model_aliases import ModelAlias
 from lookalike_trainer.models import Models, ModelVersion
 from lookalike_trainer.outcome import ResultProfile, weights_kind
@@ -87,11 +87,8 @@ class ModelServicer(ModelServiceServicer):
 
     def _named(self, field: str, name: str) -> ModelVersion:
         """The version that `models/M/versions/V`, `models/M@A` or `models/M` names."""
-        head, at, alias = name.partition("@")
-        if not at:
-            return self._models.get(*parse_optional_version(field, name, "models", "versions"))
-        (model,) = parse_name(field, head, "models")
-        return self._models.get(model, self._models.aliases.get(model, check_id(field, alias)).number)
+        model, number, alias = parse_model(field, name)
+        return self._models.get(model, number if alias is None else self._models.aliases.get(model, alias).number)
 
 
 def _alias(alias: ModelAlias) -> pb.ModelAlias:

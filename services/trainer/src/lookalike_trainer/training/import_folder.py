@@ -3,8 +3,9 @@
 import shutil
 from pathlib import Path
 
-from lookalike_model.bundle import CONFIG, MODEL, RETRIEVAL, Bundle, BundleError, read_bundle, read_json
+from lookalike_model.bundle import CONFIG, MODEL, RETRIEVAL, Bundle, BundleError, read_json
 from lookalike_model.bundle_writer import BundleContent, write_bundle
+from lookalike_model.ensemble import Ensemble, read_model
 from lookalike_model.network import NetworkError, RetrievalNetwork, check_architecture, default_pool
 from lookalike_model.registry import RegistryError, check_against_manifest
 from lookalike_model.spec import NetworkSpec
@@ -30,11 +31,11 @@ def run_folder_import(job: ImportJob, folder: Path, log: EventLog) -> Result:
     return Result.of(bundle, metrics, _notes(bundle))
 
 
-def _take_over(job: ImportJob, folder: Path) -> Bundle:
+def _take_over(job: ImportJob, folder: Path) -> Bundle | Ensemble:
     _lay_out(job, folder / BUNDLE)
     try:
         check_against_manifest(folder / BUNDLE)
-        return read_bundle(folder / BUNDLE)
+        return read_model(folder / BUNDLE)
     except (RegistryError, BundleError) as error:
         raise JobError(Reason.INVALID_BUNDLE, f"the bundle is not taken: {error}") from error
 
@@ -72,8 +73,8 @@ def _lay_out(job: ImportJob, target: Path) -> None:
         shutil.copyfile(blob, target / name)
 
 
-def _notes(bundle: Bundle) -> tuple[str, ...]:
-    data = bundle.description.data
+def _notes(bundle: Bundle | Ensemble) -> tuple[str, ...]:
+    data = bundle.description.data if isinstance(bundle, Bundle) else None
     if data is None:
         return ("Imported as it is; nothing was measured on pictures of yours.",)
     return (f"Imported as it is; it was trained elsewhere on `{data.name}`, revision {data.revision} ({data.fingerprint}).",)

@@ -97,7 +97,30 @@ class CheckJob(Record):
     events_kept: int = Field(default=0, ge=0)
 
 
-Job = TrainJob | ImportJob | CheckJob
+class EnsembleMember(Record):
+    """A bundle that becomes a member; `profile` is None for its default, `label` what to call it where people read."""
+
+    path: str
+    label: str
+    profile: str | None
+    weight: float
+
+
+class EnsembleJob(Record):
+    """Make one model of several.
+
+    Attributes:
+        events_kept: number of the last event that the service has.
+    """
+
+    kind: Literal["ensemble"]
+    uid: str
+    model: str
+    members: tuple[EnsembleMember, ...]
+    events_kept: int = Field(default=0, ge=0)
+
+
+Job = TrainJob | ImportJob | CheckJob | EnsembleJob
 _JOB: TypeAdapter[Job] = TypeAdapter(Annotated[Job, Field(discriminator="kind")])
 
 

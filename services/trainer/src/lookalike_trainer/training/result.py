@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lookalike_model.bundle import Bundle
+from lookalike_model.ensemble import Ensemble
 from lookalike_runtime.data_folder import sync_folder
 from lookalike_trainer.training.checkpoints import Checkpoints
 from lookalike_trainer.training.errors import Reason
@@ -34,7 +35,7 @@ class Result:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, bundle: Bundle, metrics: Mapping[str, float], notes: tuple[str, ...]) -> "Result":
+    def of(cls, bundle: Bundle | Ensemble, metrics: Mapping[str, float], notes: tuple[str, ...]) -> "Result":
         """The result whose bundle is this."""
         profiles = {n: {"fingerprint": p.fingerprint, "dim": p.dim} for n, p in bundle.profiles.items()}
         return cls(metrics, profiles, bundle.default_profile, notes)

@@ -1,0 +1,186 @@
+"""Which precision, memory format and number of threads run a model fastest here: measured once, proven, remembered."""
+
+from __future__ import annotations
+
+import itertools
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import structlog
+import torch
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+
+from lookalike_model.embedding_model import PictureModel
+from lookalike_model.golden import Proof
+from lookalike_model.numerics import Numerics, Precision
+from lookalike_model.records import Record
+
+log = structlog.get_logger()
+
+PrecisionSetting = Literal["auto", "fp32", "bf16"]
+Proofs = Mapping[str, Proof]
+
+# What is not the plain way must be so much faster to be chosen: measurements waver, and fp32 is nearest to what was trained.
+_HANDICAP: dict[Precision, float] = {"fp32": 1.05, "bf16": 1.1}
+_BATCH_ON_CPU = 8
+
+
+class Chosen(NamedTuple):
+    """How a model computes, and what came of its golden pictures that way, by profile."""
+
+    numerics: Numerics
+    proofs: Proofs
+
+    @property
+    def ok(self) -> bool:
+        """Whether the model may be served so."""
+        return all(proof.ok for proof in self.proofs.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Measuring:
+    """What may be chosen, and how long may be measured.
+
+    Attributes:
+        precision: the one that is asked for, or `auto`.
+        threads: of the CPU; None lets them be chosen, up to `cores`.
+        batch_size: pictures in a batch at most.
+        seconds: that measuring a model may take; 0 takes the plain way, fp32 with channels last.
+    """
+
+    precision: PrecisionSetting
+    threads: int | None
+    cores: int
+    batch_size: int
+    seconds: float
+
+    def candidates(self, device: torch.device) -> list[Numerics]:
+        """What may be chosen on a device, the plain way first, then what is most likely to be faster."""
+        precisions: tuple[Precision, ...] = ("fp32", "bf16") if self.precision == "auto" else (self.precision,)
+        threads: Sequence[int | None] = (self.threads,) if self.threads else (self.cores, max(1, self.cores // 2), 1)
+        if device.type != "cpu":
+            threads = (None,)
+        made = [Numerics(p, last, t) for t, last, p in itertools.product(dict.fromkeys(threads), (True, False), precisions)]
+        return made if self.seconds else made[:1]
+
+
+class _Remembered(Record):
+    precision: Precision
+    channels_last: bool
+    threads: int | None
+    pictures_per_second: float
+
+
+_REMEMBERED: TypeAdapter[dict[str, _Remembered]] = TypeAdapter(dict[str, _Remembered])
+
+
+class FastestNumerics:
+    """Chooses how models compute. Not safe for concurrent calls."""
+
+    def __init__(self, measuring: Measuring, file: Path) -> None:
+        """`file` is where this machine's choices are kept; it may be shared with other machines and servers."""
+        self._measuring = measuring
+        self._file = file
+
+    def choose(self, models: Sequence[PictureModel], prove: Callable[[], Proofs]) -> Chosen:
+        """Make `models`, the profiles of one version on one device, compute the fastest way that `prove` accepts.
+
+        Where it accepts none, what is returned is not ok.
+        """
+        key = self._key(models[0])
+        remembered = self._read().get(key)
+        if remembered is not None:
+            numerics = Numerics(remembered.precision, remembered.channels_last, remembered.threads)
+            if (chosen := _try(models, numerics, prove)).ok:
+                return chosen
+        candidates = self._measuring.candidates(models[0].device)
+        paces = self._paces(models[0], candidates)
+        for numerics in sorted(paces, key=lambda each: paces[each] * (1 if each is candidates[0] else _HANDICAP[each.precision])):
+            if (chosen := _try(models, numerics, prove)).ok:
+                if len(candidates) > 1:
+                    self._remember(key, numerics, 1 / paces[numerics])
+                return chosen
+        return chosen
+
+    def _paces(self, model: PictureModel, candidates: Sequence[Numerics]) -> dict[Numerics, float]:
+        """Seconds a picture for each candidate that there was time for; the first is always there."""
+        if len(candidates) == 1:
+            return {candidates[0]: 1.0}
+        count = self._measuring.batch_size if model.device.type != "cpu" else min(_BATCH_ON_CPU, self._measuring.batch_size)
+        row = np.random.default_rng(0).integers(0, 256, model.inputs.nbytes, dtype=np.uint8)
+        size = model.inputs.specs[0].size
+        batch = np.stack([row] * count).reshape((count, size, size, 3) if len(model.inputs.specs) == 1 else (count, -1))
+        started = time.perf_counter()
+        paces: dict[Numerics, float] = {}
+        for numerics in candidates:
+            if paces and time.perf_counter() - started > self._measuring.seconds:
+                break
+            paces[numerics] = _seconds_a_batch(model, numerics, batch, self._measuring.seconds / len(candidates)) / count
+        fastest = min(paces, key=lambda each: paces[each])
+        log.info("numerics_measured", model=model.architecture, device=str(model.device), tried=len(paces), fastest=str(fastest))
+        return paces
+
+    def _key(self, model: PictureModel) -> str:
+        wanted, device = self._measuring, model.device
+        processor = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+        threads = f"{wanted.threads} threads" if wanted.threads else f"up to {wanted.cores} threads"
+        parts = (model.fingerprint[:20], model.architecture, processor, threads, f"torch {torch.__version__}", wanted.precision)
+        return " | ".join((*parts, f"batches of {wanted.batch_size}"))
+
+    def _read(self) -> dict[str, _Remembered]:
+        try:
+            return _REMEMBERED.validate_json(self._file.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValidationError) as error:
+            log.warning("remembered_numerics_unreadable", file=str(self._file), error=str(error))
+            return {}
+
+    def _remember(self, key: str, numerics: Numerics, pace: float) -> None:
+        known = self._read()
+        known[key] = _Remembered(
+            precision=numerics.precision, channels_last=numerics.channels_last, threads=numerics.threads, pictures_per_second=pace
+        )
+        aside = self._file.with_name(f".{self._file.name}.{time.monotonic_ns()}.part")
+        try:
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            aside.write_bytes(_REMEMBERED.dump_json(known, indent=1))
+            aside.replace(self._file)
+        except OSError as error:  # it is measured again the next time
+            log.warning("numerics_not_remembered", file=str(self._file), error=str(error))
+
+
+def _try(models: Sequence[PictureModel], numerics: Numerics, prove: Callable[[], Proofs]) -> Chosen:
+    for model in models:
+        model.use(numerics)
+    chosen = Chosen(numerics, prove())
+    if not chosen.ok:
+        worst = max(proof.worst for proof in chosen.proofs.values())
+        log.warning("numerics_refused", model=models[0].architecture, numerics=str(numerics), golden_error=worst)
+    return chosen
+
+
+def _seconds_a_batch(model: PictureModel, numerics: Numerics, batch: NDArray[np.uint8], seconds: float) -> float:
+    """The quickest run within about `seconds`; the first, which warms up, counts only if there is no time for another."""
+    model.use(numerics)
+    started = time.perf_counter()
+    model.embed(batch)
+    quickest = first = time.perf_counter() - started
+    while (begun := time.perf_counter()) + quickest < started + seconds:
+        model.embed(batch)
+        quickest = min(time.perf_counter() - begun, quickest if quickest is not first else float("inf"))
+    return quickest
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

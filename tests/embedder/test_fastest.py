@@ -1,0 +1,246 @@
+"""How a model computes: measured, proven, remembered; and one worker for each device."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+
+from lookalike_embedder import fastest
+from lookalike_embedder.fastest import FastestNumerics, Measuring, Proofs
+from lookalike_embedder.loading import BundleLoader, NotProven, ServedProfile, choose_devices
+from lookalike_embedder.workers import DeviceWorkers
+from lookalike_images import Preprocessing
+from lookalike_model.bundle import Bundle
+from lookalike_model.bundle_writer import BundleContent, write_bundle
+from lookalike_model.embedding_model import EmbeddingModel
+from lookalike_model.ensemble_writer import EnsembleContent, MemberSource, write_ensemble
+from lookalike_model.fingerprint import Space
+from lookalike_model.golden import Proof, golden_pictures
+from lookalike_model.network import RetrievalNetwork
+from lookalike_model.numerics import Numerics
+from lookalike_model.profile import Profile, ProjectionSpec
+from lookalike_model.projection import Projection
+from lookalike_model.registry import PublishedProfile, RegistryReader, Version, publish_bundle
+from lookalike_model.spec import ChannelStatistics, NetworkSpec
+
+
+def content(seed: int = 0, **parts: Any) -> BundleContent:
+    torch.manual_seed(seed)
+    network = RetrievalNetwork(NetworkSpec(architecture="test_efficientnet"), ChannelStatistics(mean=(0.5,) * 3, std=(0.5,) * 3))
+    network.train()
+    with torch.no_grad():
+        for _ in range(10):
+            network(network.to_input(torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8)))
+    return BundleContent("tiny", network.eval(), Preprocessing(size=32), **parts)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_bundle(tmp_path_factory.mktemp("bundles") / "tiny", content())
+
+
+@pytest.fixture(scope="module")
+def touchy(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> Bundle:
+    """A bundle that is right in fp32 and not in bf16: its projection leaves only what tells pictures from their mean, made small."""
+    plain = content()
+    wide = torch.from_numpy(bundle.golden.vectors["plain"])
+    dim = wide.shape[1]
+    # What is left of the first picture is a thousandth of its vector.
+    spread = Projection(wide[0] - 1e-3 * wide[1], torch.eye(dim))
+    profiles = {"plain": Profile(projection=ProjectionSpec(name="spread", dim=dim))}
+    made = BundleContent("touchy", plain.network, plain.preprocessing, profiles, projections={"spread": spread})
+    return write_bundle(tmp_path_factory.mktemp("bundles") / "touchy", made)
+
+
+def measuring(precision: Any = "auto", threads: int | None = 1, seconds: float = 0.2) -> Measuring:
+    return Measuring(precision, threads, 4, 8, seconds)
+
+
+def accepted(_: object = None) -> Proofs:
+    return {"plain": Proof(0.0, "all", 1e-5)}
+
+
+@pytest.fixture
+def paced(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[Numerics, float]], list[Numerics]]:
+    """Let each way take the seconds that are told, and note what is measured; other ways take 1 s."""
+
+    def pace(told: dict[Numerics, float]) -> list[Numerics]:
+        seen: list[Numerics] = []
+
+        def seconds(_model: object, numerics: Numerics, _batch: object, _seconds: float) -> float:
+            seen.append(numerics)
+            return told.get(numerics, 1.0)
+
+        monkeypatch.setattr(fastest, "_seconds_a_batch", seconds)
+        return seen
+
+    return pace
+
+
+FP32, BF16 = Numerics("fp32", True, 1), Numerics("bf16", True, 1)
+
+
+def test_fastest_way_is_chosen_remembered_and_not_measured_again(bundle: Bundle, tmp_path: Path, paced: Any) -> None:
+    seen = paced({Numerics("fp32", False, 1): 0.2})
+    file = tmp_path / "cache" / "numerics.json"
+    model = EmbeddingModel.load(bundle)
+    chosen = FastestNumerics(measuring(), file).choose([model], accepted)
+    assert chosen.numerics == model.numerics == Numerics("fp32", False, 1)
+    assert len(seen) == 4
+    (key, entry), *rest = json.loads(file.read_text()).items()
+    assert not rest
+    assert bundle.profiles["plain"].fingerprint[:20] in key
+    assert entry["pictures_per_second"] == pytest.approx(8 / 0.2)
+    assert FastestNumerics(measuring(), file).choose([EmbeddingModel.load(bundle)], accepted).numerics == chosen.numerics
+    assert len(seen) == 4
+    # Another wish is another question.
+    assert FastestNumerics(measuring("fp32"), file).choose([EmbeddingModel.load(bundle)], accepted).ok
+    assert len(seen) == 6
+
+
+def test_precision_that_fails_the_proof_is_never_chosen_however_fast(bundle: Bundle, tmp_path: Path, paced: Any) -> None:
+    paced({BF16: 0.01, Numerics("bf16", False, 1): 0.02, FP32: 0.5})
+    model = EmbeddingModel.load(bundle)
+
+    def prove() -> Proofs:
+        return {"plain": Proof(0.002 if model.precision == "bf16" else 1e-7, "one", 1e-3)}
+
+    assert FastestNumerics(measuring(), tmp_path / "n.json").choose([model], prove).numerics == FP32
+    asked = FastestNumerics(measuring("bf16"), tmp_path / "n.json").choose([model], prove)
+    assert not asked.ok
+    assert asked.numerics.precision == "bf16"
+
+
+def test_remembered_way_that_fails_the_proof_now_is_measured_anew(bundle: Bundle, tmp_path: Path, paced: Any) -> None:
+    seen = paced({BF16: 0.1})
+    file = tmp_path / "n.json"
+    model = EmbeddingModel.load(bundle)
+    assert FastestNumerics(measuring(), file).choose([model], accepted).numerics == BF16
+    count = len(seen)
+    again = FastestNumerics(measuring(), file).choose(
+        [model], lambda: {"plain": Proof(1.0 if model.precision == "bf16" else 0.0, "one", 1e-3)}
+    )
+    assert again.numerics.precision == "fp32"
+    assert len(seen) > count
+
+
+def test_bf16_must_be_clearly_faster(bundle: Bundle, tmp_path: Path, paced: Any) -> None:
+    paced({FP32: 0.5, BF16: 0.48})
+    assert FastestNumerics(measuring(), tmp_path / "n.json").choose([EmbeddingModel.load(bundle)], accepted).numerics == FP32
+
+
+def test_measuring_ends_with_its_time_and_none_takes_the_plain_way(bundle: Bundle, tmp_path: Path, paced: Any) -> None:
+    seen = paced({})
+    assert FastestNumerics(measuring(seconds=1e-9), tmp_path / "n.json").choose([EmbeddingModel.load(bundle)], accepted).numerics == FP32
+    assert seen == [FP32]
+    plain = FastestNumerics(measuring(seconds=0), tmp_path / "m.json").choose([EmbeddingModel.load(bundle)], accepted)
+    assert plain.numerics == FP32
+    assert not (tmp_path / "m.json").exists()
+
+
+def test_threads_are_tried_where_they_are_not_told_and_only_on_the_cpu() -> None:
+    assert {each.threads for each in measuring(threads=None).candidates(torch.device("cpu"))} == {4, 2, 1}
+    assert {each.threads for each in measuring(threads=None).candidates(torch.device("cuda", 0))} == {None}
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"key": {"precision": "int4"}}'])
+def test_broken_memory_is_measured_over(bundle: Bundle, tmp_path: Path, text: str) -> None:
+    (tmp_path / "n.json").write_text(text)
+    assert FastestNumerics(measuring("fp32"), tmp_path / "n.json").choose([EmbeddingModel.load(bundle)], accepted).ok
+    assert json.loads((tmp_path / "n.json").read_text())
+
+
+def test_measured_in_earnest_every_way_gives_one_vector(bundle: Bundle, tmp_path: Path) -> None:
+    model = EmbeddingModel.load(bundle)
+    pictures = [picture.data for picture in golden_pictures()]
+    expected = model.embed_pictures(pictures)
+    for numerics in measuring(threads=None).candidates(torch.device("cpu")):
+        model.use(numerics)
+        distance = 1 - (model.embed_pictures(pictures).astype(np.float64) * expected).sum(1).min()
+        assert distance <= (1e-3 if numerics.precision == "bf16" else 1e-5), numerics
+    assert FastestNumerics(measuring(), tmp_path / "n.json").choose([model], accepted).ok
+
+
+def published(bundle: Any, url: Path, uid: str = "tiny-1") -> Version:
+    profiles = {name: PublishedProfile(fingerprint=p.fingerprint, dim=p.dim) for name, p in bundle.profiles.items()}
+    return Version(
+        path=f"bundles/{uid}",
+        manifest_sha256=publish_bundle(bundle.folder, str(url), uid),
+        create_time="2026-01-01T00:00:00Z",
+        default_profile=bundle.default_profile,
+        profiles=profiles,
+    )
+
+
+def loader(url: Path, precision: str = "fp32", devices: tuple[str, ...] = ("cpu",)) -> BundleLoader:
+    return BundleLoader(RegistryReader(str(url)), url / "cache", devices, FastestNumerics(measuring(precision), url / "numerics.json"))
+
+
+def test_wish_for_a_precision_that_fails_is_refused_and_says_by_how_much(touchy: Bundle, tmp_path: Path) -> None:
+    version = published(touchy, tmp_path)
+    with pytest.raises(NotProven, match=r"in bf16 .*at most 1e-03.*--precision fp32") as raised:
+        loader(tmp_path, "bf16").load("tiny", "1", version)
+    assert raised.value.golden_error is not None
+    assert raised.value.golden_error > 1e-3
+    assert loader(tmp_path, "auto").load("tiny", "1", version).numerics.precision == "fp32"
+
+
+def test_memory_is_that_of_the_tensors_and_known_before_loading(bundle: Bundle, tmp_path: Path) -> None:
+    version = published(bundle, tmp_path)
+    tensors = sum(tensor.nbytes for tensor in bundle.network.state_dict().values())
+    assert loader(tmp_path).load("tiny", "1", version).memory_bytes == tensors
+    assert tensors <= loader(tmp_path).size("tiny", "1", version) <= 1.1 * tensors
+
+
+def test_ensemble_is_loaded_on_each_device_with_networks_of_its_own(bundle: Bundle, tmp_path: Path) -> None:
+    other = write_bundle(tmp_path / "other", content(5))
+    sources = [MemberSource(each.folder, f"models/{index}/versions/1") for index, each in enumerate((bundle, other))]
+    ensemble = write_ensemble(tmp_path / "ensemble", EnsembleContent("both", sources))
+    proven = loader(tmp_path, devices=("cpu", "cpu")).load("both", "1", published(ensemble, tmp_path, "both-1"))
+    profile = proven.profiles["plain"]
+    first, second = profile.on(0), profile.on(1)
+    assert not {id(network) for network in first.networks} & {id(network) for network in second.networks}
+    pictures = [picture.data for picture in golden_pictures()]
+    assert (1 - (first.embed_pictures(pictures) * second.embed_pictures(pictures)).sum(1)).max() <= 1e-6
+
+
+async def test_batches_go_to_the_device_with_the_fewest(model: Any) -> None:
+    others = type(model)()
+    profile = ServedProfile("m", cast("Any", model), Space("ls1:x", "m", "1", "plain", 3), (cast("Any", others),))
+    workers = DeviceWorkers(2)
+    pixels = np.zeros((1, 16, 16, 3), np.uint8)
+    model.gate.clear()
+    others.gate.clear()
+    running = [workers.submit(profile, pixels)]
+    assert workers.idle
+    running.append(workers.submit(profile, pixels))
+    assert not workers.idle
+    assert workers.has_room
+    running += [workers.submit(profile, pixels) for _ in range(2)]
+    assert not workers.has_room
+    others.gate.set()
+    await asyncio.wait_for(running[1], 30)
+    await asyncio.wait_for(running[3], 30)
+    await asyncio.sleep(0)
+    assert (len(others.batches), workers.idle, workers.has_room) == (2, True, True)
+    model.gate.set()
+    await asyncio.gather(*running)
+    workers.close()
+    assert len(model.batches) == 2
+
+
+def test_devices_are_named_once_and_there() -> None:
+    assert choose_devices("cpu") == ("cpu",)
+    with pytest.raises(Exception, match="names one twice"):
+        choose_devices("cuda:0,cuda:0")
+    if not torch.cuda.is_available():
+        assert choose_devices("auto") == ("cpu",)
+        with pytest.raises(Exception, match="cannot be used"):
+            choose_devices("cuda:7")
