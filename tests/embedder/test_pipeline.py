@@ -142,6 +142,49 @@ async def test_interactive_call_goes_ahead_of_bulk_that_waits(
     assert sum([len(answer.sequences) async for answer in stream.answers() if isinstance(answer, BatchEmbedded)]) == 24
 
 
+async def test_bulk_batches_are_as_short_as_one_picture_while_calls_come_in(
+    start_pipeline: StartPipeline, profile: ServedProfile, model: Any, comes_true: ComesTrue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lookalike_embedder.batcher.CALLS_EXPECTED_SECONDS", 30)
+    monkeypatch.setattr("lookalike_embedder.pace.Pace.pictures_in_the_time_of_one", lambda _: 2)
+    pipeline = start_pipeline(batch_size=8, decode_threads=2)
+    await embed(pipeline, profile, [grey(1)], None)
+    model.started.acquire()
+    stream = pipeline.open_stream(profile, None)
+    model.gate.clear()
+    for sequence in range(24):
+        await pipeline.put(stream, sequence, grey(0))
+    await wait_for_batch(model)
+    await comes_true(lambda: not pipeline._batcher._being_decoded)
+    assert pipeline._worker.has_room, "bulk waits in the channel, ahead of calls"
+    call = asyncio.create_task(embed(pipeline, profile, [grey(9)], None))
+    await comes_true(lambda: pipeline._batcher._queue.next_turn().lane is Lane.INTERACTIVE)  # type: ignore[union-attr]
+    model.gate.set()
+    await call
+    stream.end()
+    assert sum([len(answer.sequences) async for answer in stream.answers() if isinstance(answer, BatchEmbedded)]) == 24
+    assert max(model.batches) == 2
+    assert model.batches[2] == 1, "the call is next after the batch that ran"
+
+
+async def test_bulk_batches_are_full_again_once_no_calls_come(
+    start_pipeline: StartPipeline, profile: ServedProfile, model: Any, comes_true: ComesTrue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lookalike_embedder.batcher.CALLS_EXPECTED_SECONDS", 0.01)
+    pipeline = start_pipeline(batch_size=8)
+    await embed(pipeline, profile, [grey(1)], None)
+    await asyncio.sleep(0.02)
+    model.gate.clear()
+    stream = pipeline.open_stream(profile, None)
+    for sequence in range(24):
+        await pipeline.put(stream, sequence, grey(0))
+    await comes_true(lambda: not pipeline._batcher._being_decoded)
+    model.gate.set()
+    stream.end()
+    assert sum([len(answer.sequences) async for answer in stream.answers() if isinstance(answer, BatchEmbedded)]) == 24
+    assert max(model.batches) == 8
+
+
 async def test_pictures_of_a_caller_that_went_cost_no_device_time_and_free_their_places(
     start_pipeline: StartPipeline, profile: ServedProfile, model: Any, comes_true: ComesTrue
 ) -> None:
