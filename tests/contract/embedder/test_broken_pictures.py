@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TypeAlias
 
 import grpc
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
+from numpy.typing import NDArray
 
 from lookalike_images import PictureReason
 from lookalike_protos.embedder.v1 import embedder_pb2, embedder_pb2_grpc
@@ -21,7 +23,7 @@ SEED = 8
 COUNT = 1_000
 TARGET = embedder_pb2.Target(model="models/tiny")
 Message = embedder_pb2.EmbedStreamRequest
-Answer = np.ndarray | Status
+Answer: TypeAlias = NDArray[np.float32] | Status
 
 # What each kind may be refused for. A flipped bit may also leave a picture that decodes.
 REASONS: Mapping[str, set[str]] = {

@@ -22,4 +22,5 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError):  # no glibc
         return False
     wanted = ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, _KEPT_BYTES))
-    return all([mallopt(parameter, value) for parameter, value in wanted])
+    done = [mallopt(parameter, value) for parameter, value in wanted]
+    return all(done)

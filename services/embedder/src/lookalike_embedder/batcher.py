@@ -154,7 +154,7 @@ def _stays(picture: PictureOnItsWay) -> bool:
     """Say whether somebody still waits for the picture; if not, its way ends here."""
     if not picture.wanted:
         picture.leave()
-        return turn.lane is Lane.BULK and time.monotonic() < self._calls_expected_until
+        return False
     return True
 
 
