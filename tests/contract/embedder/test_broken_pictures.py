@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lookalike_images import PictureReason
 from lookalike_protos.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 from lookalike_protos.packing import unpack_vectors
-from tests.contract.embedder.broken_pictures import KINDS, Broken, broken_pictures
+from benchmarks.embedder.broken_pictures import KINDS, Broken, broken_pictures
 
 SEED = 8
 COUNT = 1_000
