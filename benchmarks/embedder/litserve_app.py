@@ -21,7 +21,7 @@ Vectors = NDArray[np.float32]
 
 
 class EmbedApi(litserve.LitAPI):  # type: ignore[misc]
-    """A JPEG in, a vector out, both as base64 in JSON or the picture as a form's file."""
+    """A form's file in, a vector as base64 in JSON out."""
 
     def __init__(self, bundle: Path, torch_threads: int, kept: bool, batch: int, wait_seconds: float) -> None:
         super().__init__(max_batch_size=batch, batch_timeout=wait_seconds)
@@ -35,10 +35,8 @@ class EmbedApi(litserve.LitAPI):  # type: ignore[misc]
         self._model = EmbeddingModel.load(read_bundle(self._bundle), device=device)
 
     def decode_request(self, request: Request) -> Pixels:
-        """The annotation is what LitServe tells by that it is not to check the body; what comes is the form or the JSON."""
-        picture = request["picture"]
-        data = base64.b64decode(picture) if isinstance(picture, str) else picture.file.read()
-        return preprocess(decode(data), self._model.preprocessing)
+        """By its annotation LitServe tells that the body is a form; what comes here is its fields."""
+        return preprocess(decode(request["picture"].file.read()), self._model.preprocessing)
 
     def predict(self, pixels: Pixels) -> Vectors:
         """A batch where LitServe batches, else one picture."""

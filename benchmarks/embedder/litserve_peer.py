@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import http.client
 import itertools
 import json
@@ -24,11 +23,11 @@ _BOUNDARY = "picture-boundary"
 
 
 def settings(cores: int, batches: Sequence[int]) -> list[Setting]:
-    """Return what is swept: workers × threads that use all cores, batch, how the picture travels, allocator."""
+    """Return what is swept: workers × threads that use all cores, batch, allocator."""
     shapes = sorted({(1, cores), (cores, 1)})
     return [
-        {"workers": workers, "torch_threads": threads, "batch": batch, "wait_seconds": 0.01, "body": body, "allocator": allocator}
-        for (workers, threads), batch, body, allocator in itertools.product(shapes, batches, ("form", "json"), ALLOCATORS)
+        {"workers": workers, "torch_threads": threads, "batch": batch, "wait_seconds": 0.01, "allocator": allocator}
+        for (workers, threads), batch, allocator in itertools.product(shapes, batches, ALLOCATORS)
     ]
 
 
@@ -37,7 +36,6 @@ class LitServeProcess:
 
     def __init__(self, bundle: Path, setting: Setting, log: Path) -> None:
         """Start it, and wait until its workers are ready; raises RuntimeError with the end of its log if they are not."""
-        self._body = setting["body"]
         self._port = _free_port()
         asked = json.dumps({**setting, "bundle": str(bundle), "port": self._port})
         environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
@@ -54,7 +52,8 @@ class LitServeProcess:
 
     def throughput(self, pictures: Sequence[bytes], clients: int, warm_seconds: float, seconds: float) -> float:
         """Return images/s of `clients` that each send the next picture once they have the vector of the one before."""
-        bodies = [_encoded(picture, self._body) for picture in pictures]
+        bodies = [_form(picture) for picture in pictures]
+        headers = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
         answered = [0] * clients
         errors: list[str] = []
         ending = threading.Event()
@@ -64,8 +63,7 @@ class LitServeProcess:
             for at in itertools.count(number):
                 if ending.is_set():
                     return
-                body, headers = bodies[at % len(bodies)]
-                connection.request("POST", "/predict", body, headers)
+                connection.request("POST", "/predict", bodies[at % len(bodies)], headers)
                 answer = connection.getresponse()
                 text = answer.read()
                 if answer.status != http.HTTPStatus.OK:
@@ -122,12 +120,9 @@ class LitServeProcess:
             connection.close()
 
 
-def _encoded(picture: bytes, body: str) -> tuple[bytes, dict[str, str]]:
-    if body == "json":
-        return json.dumps({"picture": base64.b64encode(picture).decode()}).encode(), {"Content-Type": "application/json"}
+def _form(picture: bytes) -> bytes:
     head = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="picture"; filename="p.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
-    data = head.encode() + picture + f"\r\n--{_BOUNDARY}--\r\n".encode()
-    return data, {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
+    return head.encode() + picture + f"\r\n--{_BOUNDARY}--\r\n".encode()
 
 
 def _free_port() -> int:
