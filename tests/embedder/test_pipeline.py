@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import signal
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -140,6 +141,51 @@ async def test_interactive_call_goes_ahead_of_bulk_that_waits(
     assert model.batches.index(1) == 2
     stream.end()
     assert sum([len(answer.sequences) async for answer in stream.answers() if isinstance(answer, BatchEmbedded)]) == 24
+
+
+class GatedDecoding:
+    """Decodes nothing before the gate is open, and notes what was decoded in which order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gate, self.order = threading.Event(), list[bytes]()
+        monkeypatch.setattr("lookalike_embedder.decode._pixels", self)
+
+    def __call__(self, data: bytes, _: object) -> tuple[Any, float]:
+        self.order.append(data)
+        assert self.gate.wait(30)
+        return np.zeros((16, 16, 3), np.uint8), 0.0
+
+
+async def test_interactive_call_is_decoded_ahead_of_bulk_that_waits(
+    start_pipeline: StartPipeline, profile: ServedProfile, comes_true: ComesTrue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoding, pipeline = GatedDecoding(monkeypatch), start_pipeline()
+    stream = pipeline.open_stream(profile, None)
+    for sequence in range(6):
+        await pipeline.put(stream, sequence, b"bulk")
+    await comes_true(lambda: len(decoding.order) == 1)
+    call = asyncio.create_task(embed(pipeline, profile, [b"call"], None))
+    await comes_true(lambda: places_taken(pipeline, Lane.INTERACTIVE) == 1)
+    await asyncio.sleep(0.02)
+    decoding.gate.set()
+    await call
+    assert decoding.order[:2] == [b"bulk", b"call"]
+
+
+async def test_pictures_of_a_caller_that_went_are_not_decoded(
+    start_pipeline: StartPipeline, profile: ServedProfile, comes_true: ComesTrue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoding, pipeline = GatedDecoding(monkeypatch), start_pipeline()
+    stays = asyncio.create_task(embed(pipeline, profile, [b"stays"], None))
+    await comes_true(lambda: len(decoding.order) == 1)
+    goes = asyncio.create_task(embed(pipeline, profile, [b"goes"] * 5, None))
+    await comes_true(lambda: places_taken(pipeline, Lane.INTERACTIVE) == 6)
+    goes.cancel()
+    await comes_true(lambda: places_taken(pipeline, Lane.INTERACTIVE) == 1)
+    decoding.gate.set()
+    await stays
+    await embed(pipeline, profile, [b"later"], None)
+    assert decoding.order == [b"stays", b"later"]
 
 
 async def test_bulk_batches_are_as_short_as_one_picture_while_calls_come_in(
