@@ -79,6 +79,10 @@ bench-indexer: setup ## Measure the indexer against its peers (about an hour and
 faults-indexer: setup ## Kill, fill and damage the indexer, and hold it to what it acknowledged (about 20 minutes)
 	$(BIN)/python -m benchmarks.faults --out out/faults-indexer
 
+.PHONY: bench-embedder
+bench-embedder: setup ## Measure the embedder against the bare network and LitServe, under overload and for long (about 50 minutes)
+	$(BIN)/python -m benchmarks.embedder --out out/bench-embedder
+
 .PHONY: clean
 clean: ## Remove what was built, but for .venv
 	rm -rf build out .mypy_cache .ruff_cache .pytest_cache protos/build

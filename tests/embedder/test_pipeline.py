@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import signal
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -140,6 +141,94 @@ async def test_interactive_call_goes_ahead_of_bulk_that_waits(
     assert model.batches.index(1) == 2
     stream.end()
     assert sum([len(answer.sequences) async for answer in stream.answers() if isinstance(answer, BatchEmbedded)]) == 24
+
+
+class GatedDecoding:
+    """Decodes nothing before the gate is open, and notes what was decoded in which order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gate, self.order = threading.Event(), list[bytes]()
+        monkeypatch.setattr("lookalike_embedder.decode._pixels", self)
+
+    def __call__(self, data: bytes, _: object) -> tuple[Any, float]:
+        self.order.append(data)
+        assert self.gate.wait(30)
+        return np.zeros((16, 16, 3), np.uint8), 0.0
+
+
+async def test_interactive_call_is_decoded_ahead_of_bulk_that_waits(
+    start_pipeline: StartPipeline, profile: ServedProfile, comes_true: ComesTrue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoding, pipeline = GatedDecoding(monkeypatch), start_pipeline()
+    stream = pipeline.open_stream(profile, None)
+    for sequence in range(6):
+        await pipeline.put(stream, sequence, b"bulk")
+    await comes_true(lambda: len(decoding.order) == 1)
+    call = asyncio.create_task(embed(pipeline, profile, [b"call"], None))
+    await comes_true(lambda: places_taken(pipeline, Lane.INTERACTIVE) == 1)
+    await asyncio.sleep(0.02)
+    decoding.gate.set()
+    await call
+    assert decoding.order[:2] == [b"bulk", b"call"]
+
+
+async def test_pictures_of_a_caller_that_went_are_not_decoded(
+    start_pipeline: StartPipeline, profile: ServedProfile, comes_true: ComesTrue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoding, pipeline = GatedDecoding(monkeypatch), start_pipeline()
+    stays = asyncio.create_task(embed(pipeline, profile, [b"stays"], None))
+    await comes_true(lambda: len(decoding.order) == 1)
+    goes = asyncio.create_task(embed(pipeline, profile, [b"goes"] * 5, None))
+    await comes_true(lambda: places_taken(pipeline, Lane.INTERACTIVE) == 6)
+    goes.cancel()
+    await comes_true(lambda: places_taken(pipeline, Lane.INTERACTIVE) == 1)
+    decoding.gate.set()
+    await stays
+    await embed(pipeline, profile, [b"later"], None)
+    assert decoding.order == [b"stays", b"later"]
+
+
+async def test_bulk_batches_are_as_short_as_one_picture_while_calls_come_in(
+    start_pipeline: StartPipeline, profile: ServedProfile, model: Any, comes_true: ComesTrue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lookalike_embedder.batcher.CALLS_EXPECTED_SECONDS", 30)
+    monkeypatch.setattr("lookalike_embedder.pace.Pace.pictures_in_the_time_of_one", lambda _: 2)
+    pipeline = start_pipeline(batch_size=8, decode_threads=2)
+    await embed(pipeline, profile, [grey(1)], None)
+    model.started.acquire()
+    stream = pipeline.open_stream(profile, None)
+    model.gate.clear()
+    for sequence in range(24):
+        await pipeline.put(stream, sequence, grey(0))
+    await wait_for_batch(model)
+    await comes_true(lambda: not pipeline._batcher._being_decoded)
+    assert pipeline._worker.has_room, "bulk waits in the channel, ahead of calls"
+    call = asyncio.create_task(embed(pipeline, profile, [grey(9)], None))
+    await comes_true(lambda: pipeline._batcher._queue.next_turn().lane is Lane.INTERACTIVE)  # type: ignore[union-attr]
+    model.gate.set()
+    await call
+    stream.end()
+    assert sum([len(answer.sequences) async for answer in stream.answers() if isinstance(answer, BatchEmbedded)]) == 24
+    assert max(model.batches) == 2
+    assert model.batches[2] == 1, "the call is next after the batch that ran"
+
+
+async def test_bulk_batches_are_full_again_once_no_calls_come(
+    start_pipeline: StartPipeline, profile: ServedProfile, model: Any, comes_true: ComesTrue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lookalike_embedder.batcher.CALLS_EXPECTED_SECONDS", 0.01)
+    pipeline = start_pipeline(batch_size=8)
+    await embed(pipeline, profile, [grey(1)], None)
+    await asyncio.sleep(0.02)
+    model.gate.clear()
+    stream = pipeline.open_stream(profile, None)
+    for sequence in range(24):
+        await pipeline.put(stream, sequence, grey(0))
+    await comes_true(lambda: not pipeline._batcher._being_decoded)
+    model.gate.set()
+    stream.end()
+    assert sum([len(answer.sequences) async for answer in stream.answers() if isinstance(answer, BatchEmbedded)]) == 24
+    assert max(model.batches) == 8
 
 
 async def test_pictures_of_a_caller_that_went_cost_no_device_time_and_free_their_places(

@@ -67,3 +67,8 @@ def test_suffixes_are_lower_case_with_their_dot() -> None:
     assert {".jpg", ".jpeg", ".png", ".webp", ".heic", ".gif", ".bmp", ".tiff", ".avif"} <= PICTURE_SUFFIXES
     assert all(suffix.startswith(".") and suffix == suffix.lower() for suffix in PICTURE_SUFFIXES)
     assert ".svg" not in PICTURE_SUFFIXES
+
+
+def test_large_jpeg_is_decoded_whole(encode: Encode) -> None:
+    """At a fraction of its size it would have another vector."""
+    assert decode(encode(Image.new("RGB", (3000, 2000)), "JPEG")).size == (3000, 2000)

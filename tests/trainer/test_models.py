@@ -99,7 +99,7 @@ def test_a_version_that_becomes_part_of_an_ensemble_stays(parts: Parts, number: 
     with pytest.raises(FailedPrecondition, match=job.uid) as caught:
         parts.models.delete("shoes", number)
     assert caught.value.reason == "MODEL_IN_USE"
-    told = parts.folders.prepare(job)
+    told = parts.folders.prepare(job, 0)
     paths = [member["path"] for member in json.loads((told / "job.json").read_text())["members"]]
     assert [Path(path).name for path in paths] == ["a2", "a1"]
 

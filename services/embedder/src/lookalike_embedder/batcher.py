@@ -11,16 +11,17 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from lookalike_embedder.lanes import Lane, LaneQueue
+from lookalike_embedder.lanes import Lane, LaneQueue, Turn
 from lookalike_embedder.loading import ServedProfile
+from lookalike_embedder.pace import Pace
 from lookalike_embedder.pictures import Caller, Cost, PictureOnItsWay
 from lookalike_embedder.worker import Computed
 from lookalike_embedder.workers import DeviceWorkers
 
 log = structlog.get_logger()
 
-# Weight of the newest batch in the running mean of seconds per picture.
-_NEWEST = 0.2
+# After an interactive picture, so long another is expected.
+CALLS_EXPECTED_SECONDS = 1.0
 
 
 class Batcher:
@@ -29,6 +30,9 @@ class Batcher:
     A batch goes to an idle device when it is full, when nothing more that could join it is being decoded, or when
     its first picture has waited `wait_seconds`. While the device is busy only a full batch leaves the queue, for the
     channel; anything else stays, so that it grows and interactive calls can go ahead.
+
+    While interactive calls come in, a bulk batch goes to an idle device only, and has as many pictures as take about
+    the time of one: so a call waits for no more than that before its own batch.
     """
 
     def __init__(self, worker: DeviceWorkers, batch_size: int, wait_seconds: float) -> None:
@@ -39,11 +43,15 @@ class Batcher:
         self._being_decoded: Counter[tuple[Lane, ServedProfile]] = Counter()
         self._changed = asyncio.Event()
         self._answering: set[asyncio.Task[None]] = set()
-        self.seconds_per_picture = 0.02
+        self._paces: dict[str, Pace] = {}
+        self._calls_expected_until = 0.0
+        self.seconds_per_picture = Pace().seconds_per_picture
 
     def announce(self, picture: PictureOnItsWay) -> None:
         """Say that a picture is about to be decoded: `put` or `withdraw` follows."""
         self._being_decoded[picture.caller.lane, picture.caller.model] += 1
+        if picture.caller.lane is Lane.INTERACTIVE:
+            self._calls_expected_until = time.monotonic() + CALLS_EXPECTED_SECONDS
 
     def withdraw(self, picture: PictureOnItsWay) -> None:
         """Say that an announced picture does not come, and end its way."""
@@ -60,29 +68,49 @@ class Batcher:
     async def run(self) -> None:
         """Make batches until cancelled."""
         while True:
-            await self._due()
-            if batch := [picture for picture in self._queue.take(self._batch_size) if _stays(picture)]:
+            most = await self._due()
+            if batch := [picture for picture in self._queue.take(most) if _stays(picture)]:
                 self._hand_over(batch)
 
-    async def _due(self) -> None:
-        """Return when a batch should leave the queue."""
-        while (delay := self._delay()) != 0:
+    async def _due(self) -> int:
+        """Wait until a batch should leave the queue; return how many pictures it may have."""
+        while True:
+            turn = self._queue.next_turn()
+            if turn is not None:
+                most = self._most(turn)
+                delay = self._delay(turn, most)
+                if delay == 0:
+                    return most
+            else:
+                delay = None
             self._changed.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), delay)
 
-    def _delay(self) -> float | None:
+    def _most(self, turn: Turn[ServedProfile, PictureOnItsWay]) -> int:
+        """Return how many pictures the next batch may have."""
+        if self._yields(turn):
+            return min(self._batch_size, self._pace(turn.key).pictures_in_the_time_of_one())
+        return self._batch_size
+
+    def _delay(self, turn: Turn[ServedProfile, PictureOnItsWay], most: int) -> float | None:
         """Return the seconds until a batch should leave the queue; None: not before something changes."""
-        turn = self._queue.next_turn()
-        if turn is None or not self._worker.has_room:
+        if not self._worker.has_room or (self._yields(turn) and not self._worker.idle):
             return None
-        if turn.waiting >= self._batch_size:
+        if turn.waiting >= most:
             return 0
         if not self._worker.idle:
             return None
         if not self._being_decoded[turn.lane, turn.key]:
             return 0
         return max(0, turn.oldest.decoded_at + self._wait_seconds - time.perf_counter())
+
+    def _yields(self, turn: Turn[ServedProfile, PictureOnItsWay]) -> bool:
+        """Say whether it is bulk's turn while interactive calls come in."""
+        return turn.lane is Lane.BULK and time.monotonic() < self._calls_expected_until
+
+    def _pace(self, profile: ServedProfile) -> Pace:
+        return self._paces.setdefault(profile.space.fingerprint, Pace())
 
     def _hand_over(self, batch: list[PictureOnItsWay]) -> None:
         pixels = np.stack([picture.pixels for picture in batch if picture.pixels is not None])
@@ -105,16 +133,15 @@ class Batcher:
             for caller in rows:
                 caller.failed(error)
         else:
-            self._note_pace(computed.seconds / len(batch))
+            pace = self._pace(batch[0].caller.model)
+            pace.note(len(batch), computed.seconds)
+            self.seconds_per_picture = pace.seconds_per_picture
             for caller, own in rows.items():
                 cost = _cost([batch[row] for row in own], computed, len(batch))
                 caller.embedded([batch[row].key for row in own], computed.vectors[own], cost)
         finally:
             for picture in batch:
                 picture.leave()
-
-    def _note_pace(self, seconds: float) -> None:
-        self.seconds_per_picture += _NEWEST * (seconds - self.seconds_per_picture)
 
     def _arrived(self, picture: PictureOnItsWay) -> None:
         key = picture.caller.lane, picture.caller.model

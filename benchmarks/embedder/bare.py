@@ -1,0 +1,138 @@
+"""The best loop without a server: threads decode, the network runs, in one process.
+
+`python -m benchmarks.embedder.bare BUNDLE PICTURES ALLOCATOR` reads settings and prints images/s.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import normalize
+
+from lookalike_embedder.allocator import keep_freed_memory
+from lookalike_images import decode, preprocess
+from lookalike_model.bundle import Bundle, read_bundle
+
+# Batches that are decoded ahead.
+_AHEAD = 2
+FORMATS: dict[str, torch.memory_format] = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
+
+ALLOCATORS = ("default", "kept")
+
+Setting = dict[str, Any]
+
+
+class BareProcess:
+    """Runs the loop with any setting in a process of its own, one for each allocator."""
+
+    def __init__(self, bundle: Path, pictures: Path, allocator: str) -> None:
+        environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+        environment.pop("OMP_NUM_THREADS", None)
+        command = [sys.executable, "-m", "benchmarks.embedder.bare", str(bundle), str(pictures), allocator]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+    def throughput(self, setting: Setting, seconds: float) -> float:
+        """Return images/s from encoded bytes to vectors."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps({**setting, "seconds": seconds}), file=self._process.stdin, flush=True)
+        return float(self._process.stdout.readline())
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.communicate("")
+
+
+class BareLoop:
+    """The loop, and the best setting that was found for it."""
+
+    def __init__(self, bundle: Path, pictures: Sequence[bytes], folder: Path) -> None:
+        """`folder` must not exist; the pictures are written into it."""
+        folder.mkdir()
+        for number, data in enumerate(pictures):
+            (folder / f"{number:05d}.jpg").write_bytes(data)
+        self._processes = {allocator: BareProcess(bundle, folder, allocator) for allocator in ALLOCATORS}
+        self.tried: list[Setting] = []
+
+    def sweep(self, batches: Sequence[int], threads: Sequence[int], seconds: float) -> None:
+        """Measure threads × batch × memory format × allocator."""
+        for allocator, memory_format, torch_threads, decode_threads, batch in itertools.product(
+            ALLOCATORS, FORMATS, threads, threads, batches
+        ):
+            setting: Setting = {"torch_threads": torch_threads, "decode_threads": decode_threads, "batch": batch}
+            setting |= {"format": memory_format, "allocator": allocator}
+            self.tried.append({**setting, "images_per_second": self.measure(setting, seconds)})
+
+    def measure(self, setting: Setting, seconds: float) -> float:
+        """Return images/s with a setting."""
+        return self._processes[setting["allocator"]].throughput(setting, seconds)
+
+    def stop(self) -> None:
+        """End the processes."""
+        for process in self._processes.values():
+            process.stop()
+
+
+def throughput(bundle: Bundle, pictures: Sequence[bytes], setting: Setting, seconds: float) -> float:
+    """Return images/s from encoded bytes to vectors."""
+    torch.set_num_threads(setting["torch_threads"])
+    memory_format = FORMATS[setting["format"]]
+    network = bundle.network.eval().to(memory_format=memory_format)
+
+    def pixels_of(data: bytes) -> NDArray[np.uint8]:
+        return preprocess(decode(data), bundle.preprocessing)
+
+    @torch.inference_mode()
+    def embed(batch: Sequence[NDArray[np.uint8]]) -> None:
+        images = network.to_input(torch.from_numpy(np.stack(batch))).contiguous(memory_format=memory_format)
+        normalize(network(images)["pool"], dim=1).numpy()
+
+    with ThreadPoolExecutor(setting["decode_threads"]) as pool:
+        batches = _decoded(pool, pixels_of, itertools.cycle(pictures), setting["batch"])
+        embed(next(batches))
+        started, images = time.perf_counter(), 0
+        while (taken := time.perf_counter() - started) < seconds:
+            embed(next(batches))
+            images += setting["batch"]
+        pool.shutdown(cancel_futures=True)
+    return images / taken
+
+
+def _decoded(
+    pool: ThreadPoolExecutor, pixels_of: Callable[[bytes], NDArray[np.uint8]], pictures: Iterator[bytes], batch: int
+) -> Iterator[list[NDArray[np.uint8]]]:
+    waiting: deque[list[Future[NDArray[np.uint8]]]] = deque()
+    while True:
+        while len(waiting) <= _AHEAD:
+            waiting.append([pool.submit(pixels_of, data) for data in itertools.islice(pictures, batch)])
+        yield [each.result() for each in waiting.popleft()]
+
+
+def main() -> int:
+    """Measure each setting that comes in as a line of JSON, until there are no more."""
+    bundle_folder, pictures_folder, allocator = sys.argv[1:]
+    if allocator == "kept":
+        keep_freed_memory()
+    bundle = read_bundle(Path(bundle_folder))
+    pictures = [path.read_bytes() for path in sorted(Path(pictures_folder).iterdir())]
+    for line in sys.stdin:
+        setting = json.loads(line)
+        print(throughput(bundle, pictures, setting, setting["seconds"]), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
