@@ -267,6 +267,18 @@ async def test_version_in_use_keeps_its_memory_and_one_above_the_limit_is_refuse
     assert registry.loaded == ["m/1", "m/2"]
 
 
+async def test_version_that_is_unloaded_while_calls_use_it_counts_until_they_end(registry: FakeRegistry) -> None:
+    registry.sizes = {"m/1": 60, "m/2": 50}
+    models = served(registry, max_models=10, size=100)
+    registry.publish("m", 1)
+    registry.publish("m", 2)
+    async with models.lease(target("m", 1)):
+        await models.unload("m", 1)
+        with pytest.raises(ResourceExhausted):
+            await name_of(models, target("m", 2))
+    assert await name_of(models, target("m", 2)) == "models/m/versions/2"
+
+
 async def test_follower_loads_only_what_fits_together_what_aliases_name_first(registry: FakeRegistry, comes_true: ComesTrue) -> None:
     registry.sizes = {"a/1": 60, "b/1": 50, "c/1": 50}
     models = served(registry, max_models=10, size=110)

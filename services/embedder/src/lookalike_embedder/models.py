@@ -97,6 +97,8 @@ class ServedModels:
         self.aliases = AliasTable()
         self._versions: dict[tuple[str, int], ServedVersion] = {}
         self._offered: set[ServedVersion] = set()
+        # Bytes of versions that were given up while calls still use them.
+        self._leaving: dict[ServedVersion, int] = {}
         self._one_refresh = asyncio.Lock()
         self._one_load = asyncio.Lock()
         self._report: ReportHealth = _report_to_nobody
@@ -127,6 +129,8 @@ class ServedModels:
             yield proven.profiles[profile]
         finally:
             version.users -= 1
+            if not version.users:
+                self._leaving.pop(version, None)
             version.last_used = time.monotonic()
 
     async def find(self, model: str, number: int | None, alias: str | None = None) -> ServedVersion:
@@ -275,13 +279,19 @@ class ServedModels:
         """Unload what was not used for longest until one more fits; raises ResourceExhausted if all are in use, or FailedPrecondition."""
         size = await self._size(version)
         self._room.check(version.name, size)
-        while not self._room.holds([size, *(each.proven.memory_bytes for each in self._versions.values() if each.proven)]):
+        while not self._room.holds([size, *self._held()]):
             idle = [each for each in self._versions.values() if each.proven and each.users == 0]
             if not idle:
                 raise self._room.full()
             await self._drop(min(idle, key=lambda each: each.last_used))
 
+    def _held(self) -> list[int]:
+        """Bytes of each version in memory."""
+        return [*(each.proven.memory_bytes for each in self._versions.values() if each.proven), *self._leaving.values()]
+
     async def _drop(self, version: ServedVersion) -> None:
+        if version.proven is not None and version.users:
+            self._leaving[version] = version.proven.memory_bytes
         version.proven = version.error = None
         await self._set(version, ServingState.UNLOADED)
 
