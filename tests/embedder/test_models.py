@@ -11,8 +11,9 @@ from typing import Any, cast
 import pytest
 
 from lookalike_embedder.loading import NotProven, ProvenModel, ServedProfile
-from lookalike_embedder.models import ServedModels, ServingState, Target
+from lookalike_embedder.models import ServedModels
 from lookalike_embedder.room import Room
+from lookalike_embedder.versions import ServingState, Target
 from lookalike_model.fingerprint import Space
 from lookalike_model.numerics import Numerics
 from lookalike_model.registry import Index, Model, PublishedProfile, Version
