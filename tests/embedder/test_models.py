@@ -11,8 +11,9 @@ from typing import Any, cast
 import pytest
 
 from lookalike_embedder.loading import NotProven, ProvenModel, ServedProfile
-from lookalike_embedder.models import ServedModels, ServingState, Target
+from lookalike_embedder.models import ServedModels
 from lookalike_embedder.room import Room
+from lookalike_embedder.versions import ServingState, Target
 from lookalike_model.fingerprint import Space
 from lookalike_model.numerics import Numerics
 from lookalike_model.registry import Index, Model, PublishedProfile, Version
@@ -265,6 +266,18 @@ async def test_version_in_use_keeps_its_memory_and_one_above_the_limit_is_refuse
         assert (await models.find("m", 1)).state is ServingState.READY
     assert await name_of(models, target("m", 2)) == "models/m/versions/2"
     assert registry.loaded == ["m/1", "m/2"]
+
+
+async def test_version_that_is_unloaded_while_calls_use_it_counts_until_they_end(registry: FakeRegistry) -> None:
+    registry.sizes = {"m/1": 60, "m/2": 50}
+    models = served(registry, max_models=10, size=100)
+    registry.publish("m", 1)
+    registry.publish("m", 2)
+    async with models.lease(target("m", 1)):
+        await models.unload("m", 1)
+        with pytest.raises(ResourceExhausted):
+            await name_of(models, target("m", 2))
+    assert await name_of(models, target("m", 2)) == "models/m/versions/2"
 
 
 async def test_follower_loads_only_what_fits_together_what_aliases_name_first(registry: FakeRegistry, comes_true: ComesTrue) -> None:

@@ -6,70 +6,18 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import structlog
 
 from lookalike_embedder.aliases import Alias, AliasTable
 from lookalike_embedder.loading import NotProven, ProvenModel, ServedProfile
 from lookalike_embedder.room import Room
+from lookalike_embedder.versions import ServedVersion, ServingState, Target, choose_profile, not_found, unreadable
 from lookalike_model.registry import Index, Version
-from lookalike_runtime.errors import FailedPrecondition, NotFound, ServiceError, Unavailable
+from lookalike_runtime.errors import ServiceError, Unavailable
 
 log = structlog.get_logger()
-
-
-class ServingState(Enum):
-    """Where a version stands."""
-
-    UNLOADED = "unloaded"
-    LOADING = "loading"
-    READY = "ready"
-    FAILED = "failed"
-
-
-class Target(NamedTuple):
-    """What somebody wants to embed with."""
-
-    model: str
-    number: int | None
-    """None is the newest, or what `alias` names."""
-    profile: str | None
-    """None is the version's default."""
-    fingerprint: str | None
-    """The space that is expected, if any is."""
-    alias: str | None = None
-    """An alias of the model, in place of `number`."""
-
-
-@dataclass(slots=True, eq=False)
-class ServedVersion:
-    """A published version as this replica sees it."""
-
-    model: str
-    number: int
-    published: Version
-    state: ServingState = ServingState.UNLOADED
-    proven: ProvenModel | None = None
-    error: NotProven | None = None
-    size: int | None = None
-    users: int = 0
-    last_used: float = field(default_factory=time.monotonic)
-    loading: asyncio.Task[ServiceError | None] | None = None
-
-    @property
-    def name(self) -> str:
-        """Its resource name."""
-        return f"models/{self.model}/versions/{self.number}"
-
-    @property
-    def golden_error(self) -> float | None:
-        """Largest 1 − cosine on the golden pictures, once they were embedded."""
-        if self.error is not None:
-            return self.error.golden_error
-        return None if self.proven is None else self.proven.golden_error
 
 
 ReadIndex = Callable[[], Index]
@@ -97,6 +45,8 @@ class ServedModels:
         self.aliases = AliasTable()
         self._versions: dict[tuple[str, int], ServedVersion] = {}
         self._offered: set[ServedVersion] = set()
+        # Bytes of versions that were given up while calls still use them.
+        self._leaving: dict[ServedVersion, int] = {}
         self._one_refresh = asyncio.Lock()
         self._one_load = asyncio.Lock()
         self._report: ReportHealth = _report_to_nobody
@@ -120,13 +70,15 @@ class ServedModels:
         Raises NotFound, FailedPrecondition (another space; not proven), ResourceExhausted (no room), Unavailable.
         """
         version = await self.find(target.model, target.number, target.alias)
-        profile = _choose_profile(version, target)
+        profile = choose_profile(version, target)
         version.users += 1
         try:
             proven = await self._in_memory(version)
             yield proven.profiles[profile]
         finally:
             version.users -= 1
+            if not version.users:
+                self._leaving.pop(version, None)
             version.last_used = time.monotonic()
 
     async def find(self, model: str, number: int | None, alias: str | None = None) -> ServedVersion:
@@ -139,7 +91,7 @@ class ServedModels:
             await self._refresh_or_unavailable()
             found = self._lookup(model, number, alias)
         if found is None:
-            raise _not_found(model, number, alias)
+            raise not_found(model, number, alias)
         return found
 
     def in_memory_or_failed(self) -> list[ServedVersion]:
@@ -235,7 +187,7 @@ class ServedModels:
                 await self._set(version, ServingState.FAILED)
                 raise
             except Exception as error:
-                raise _unreadable(version, error) from error
+                raise unreadable(version, error) from error
         return version.size
 
     async def _in_memory(self, version: ServedVersion) -> ProvenModel:
@@ -266,7 +218,7 @@ class ServedModels:
             return error
         except Exception as error:
             await self._set(version, ServingState.UNLOADED)
-            return _unreadable(version, error)
+            return unreadable(version, error)
         finally:
             version.loading = None
         return None
@@ -275,13 +227,19 @@ class ServedModels:
         """Unload what was not used for longest until one more fits; raises ResourceExhausted if all are in use, or FailedPrecondition."""
         size = await self._size(version)
         self._room.check(version.name, size)
-        while not self._room.holds([size, *(each.proven.memory_bytes for each in self._versions.values() if each.proven)]):
+        while not self._room.holds([size, *self._held()]):
             idle = [each for each in self._versions.values() if each.proven and each.users == 0]
             if not idle:
                 raise self._room.full()
             await self._drop(min(idle, key=lambda each: each.last_used))
 
+    def _held(self) -> list[int]:
+        """Bytes of each version in memory."""
+        return [*(each.proven.memory_bytes for each in self._versions.values() if each.proven), *self._leaving.values()]
+
     async def _drop(self, version: ServedVersion) -> None:
+        if version.proven is not None and version.users:
+            self._leaving[version] = version.proven.memory_bytes
         version.proven = version.error = None
         await self._set(version, ServingState.UNLOADED)
 
@@ -294,30 +252,3 @@ class ServedModels:
 
 async def _report_to_nobody(_name: str, _serving: bool) -> None:
     return
-
-
-def _not_found(model: str, number: int | None, alias: str | None) -> NotFound:
-    if alias is not None:
-        name = f"models/{model}@{alias}"
-        return NotFound("ALIAS_NOT_FOUND", f"the registry has no {name}: list the model's aliases", metadata={"name": name})
-    name = f"models/{model}" if number is None else f"models/{model}/versions/{number}"
-    return NotFound("MODEL_NOT_FOUND", f"the registry has no {name}: list the models to see what there is", metadata={"name": name})
-
-
-def _unreadable(version: ServedVersion, error: Exception) -> Unavailable:
-    return Unavailable("REGISTRY_UNREADABLE", f"{version.name} cannot be read from the registry: {error}", retry_after=1)
-
-
-def _choose_profile(version: ServedVersion, target: Target) -> str:
-    """Return the profile's name; raises NotFound, or FailedPrecondition if it makes another space than is expected."""
-    name = target.profile or version.published.default_profile
-    profile = version.published.profiles.get(name)
-    if profile is None:
-        known = ", ".join(sorted(version.published.profiles))
-        raise NotFound("MODEL_NOT_FOUND", f"{version.name} has no profile {name!r}; it has: {known}", metadata={"name": version.name})
-    if target.fingerprint is not None and target.fingerprint != profile.fingerprint:
-        message = f"profile {name!r} of {version.name} makes space {profile.fingerprint}, not {target.fingerprint} as expected"
-        raise FailedPrecondition(
-            "SPACE_MISMATCH", message, metadata={"expected": target.fingerprint, "actual": profile.fingerprint, "name": version.name}
-        )
-    return name

@@ -13,10 +13,11 @@ import grpc
 
 from lookalike_embedder.callers import BatchEmbedded, Refused, StreamAnswer, StreamCaller
 from lookalike_embedder.loading import ServedProfile
-from lookalike_embedder.models import ServedModels, Target
+from lookalike_embedder.models import ServedModels
 from lookalike_embedder.pictures import Cost
 from lookalike_embedder.pipeline import Pipeline
 from lookalike_embedder.servicers.translation import picture_status, space_message
+from lookalike_embedder.versions import Target
 from lookalike_images import PictureError
 from lookalike_protos.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 from lookalike_protos.packing import pack_vectors, rows_per_batch

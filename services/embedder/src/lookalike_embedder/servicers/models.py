@@ -9,8 +9,9 @@ from typing import Any
 
 import grpc
 
-from lookalike_embedder.models import ServedModels, ServedVersion, ServingState
+from lookalike_embedder.models import ServedModels
 from lookalike_embedder.servicers.translation import space_message
+from lookalike_embedder.versions import ServedVersion, ServingState
 from lookalike_protos.embedder.v1 import models_pb2, models_pb2_grpc
 from lookalike_runtime.resource_names import parse_model
 from lookalike_runtime.status import status_of
