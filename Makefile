@@ -75,6 +75,10 @@ protos-release: build/googleapis ## Keep the present contracts as those of a rel
 faults-indexer: setup ## Kill, fill and damage the indexer, and hold it to what it acknowledged (about 20 minutes)
 	$(BIN)/python -m benchmarks.faults --out out/faults-indexer
 
+.PHONY: bench-trainer
+bench-trainer: setup ## Measure a job against a plain loop, two-pass mining, and the time to an mAP on the demo's emoji (about 40 minutes)
+	$(BIN)/python -m benchmarks.trainer --out out/bench-trainer
+
 .PHONY: clean
 clean: ## Remove what was built, but for .venv
 	rm -rf build out .mypy_cache .ruff_cache .pytest_cache protos/build
