@@ -71,6 +71,10 @@ protos-check: build/googleapis ## Lint the contracts and compare them with the l
 protos-release: build/googleapis ## Keep the present contracts as those of a release
 	$(BIN)/buf build protos --exclude-source-info --output protos/released.binpb
 
+.PHONY: bench-indexer
+bench-indexer: setup ## Measure the indexer against its peers (about an hour and a half)
+	$(BIN)/python -m benchmarks.indexer --out out/bench-indexer
+
 .PHONY: faults-indexer
 faults-indexer: setup ## Kill, fill and damage the indexer, and hold it to what it acknowledged (about 20 minutes)
 	$(BIN)/python -m benchmarks.faults --out out/faults-indexer

@@ -22,9 +22,13 @@ _MESSAGE_BYTES = 16 << 20
 class IndexerProcess:
     """One server on a data folder, with one thread a matrix product."""
 
-    def __init__(self, data: Path, **settings: str) -> None:
-        """Start it, and wait until it listens; raises RuntimeError with the end of its log if it ends instead."""
-        announcement, log = data.parent / f"{uuid.uuid4().hex}.json", data.parent / "indexer.log"
+    def __init__(self, data: Path, *, beside: Path | None = None, **settings: str) -> None:
+        """Start it, and wait until it listens; raises RuntimeError with the end of its log if it ends instead.
+
+        Its log and its announcement lie in `beside`, or else next to `data`.
+        """
+        beside = beside or data.parent
+        announcement, log = beside / f"{uuid.uuid4().hex}.json", beside / "indexer.log"
         flags = [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", value)]
         command = [sys.executable, "-m", "lookalike_indexer", "--data", str(data), "--port", "0", "--announce", str(announcement), *flags]
         self.data = data

@@ -54,7 +54,7 @@ def _fill(disk: Path, seed: int, tell: Callable[[str], None]) -> dict[str, Any]:
     filler = disk / "filler"
     filler.write_bytes(bytes(_FILLER_MIB << 20))
     rng, ledger = np.random.default_rng(seed), Ledger()
-    server = Server(disk / "data")
+    server = Server(disk / "data", beside=disk.parent)
     server.create()
     refusal = _write_until_refused(server, ledger, rng)
     tell(f"disk full: refused after {ledger.acknowledged:,} items")
@@ -66,7 +66,7 @@ def _fill(disk: Path, seed: int, tell: Callable[[str], None]) -> dict[str, Any]:
         "reads_go_on_after_the_refusals": _all_found(server, ledger),
     }
     server.kill()
-    server = Server(disk / "data")
+    server = Server(disk / "data", beside=disk.parent)
     checks["a_restart_loses_nothing"] = _settled(server, ledger)
     filler.unlink()
     checks["upsert_after_room_returned"] = reason_of(lambda: _write(server, ledger, rng, 0)) == ""

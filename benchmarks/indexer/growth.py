@@ -33,7 +33,7 @@ def measure_growth(
 def _of(engine: Engine, sizes: Sequence[int], out: Path, dim: int, runs: int) -> dict[str, Any]:
     points = [_point(engine, size, out / f"growth-{engine}-{size}", dim, runs) for size in sizes]
     logs = np.log([point["items"] for point in points])
-    slopes = {name: np.polyfit(logs, np.log([point[name] for point in points]), 1)[0] for name in _QUANTITIES if len(points) > 1}
+    slopes = {name: np.polyfit(logs, np.log([max(1e-9, point[name]) for point in points]), 1)[0] for name in _QUANTITIES if len(points) > 1}
     exponents = {name: float(slope) for name, slope in slopes.items()}
     return {"points": points, "exponents": exponents, "changes": _changes(points)}
 

@@ -54,7 +54,7 @@ def measure_grpc(vectors: Vectors, out: Path, *, runs: int = 20, turns: int = 9)
             batches = [_batch(vectors, turn * runs + run) for run in range(runs)]
             medians["library"].append(_median(lambda queries: search(view, queries, K), batches))
             medians["grpc"].append(_median(lambda queries: stub.Search(_request(collection, queries)), batches))
-        plan = stub.Search(_request(collection, _batch(vectors, 0))).plan
+        source = stub.Search(_request(collection, _batch(vectors, 0))).source
     library, over_grpc = (float(np.median(medians[name])) for name in ("library", "grpc"))
     return {
         "grpc_vs_library": library / over_grpc,
@@ -62,7 +62,7 @@ def measure_grpc(vectors: Vectors, out: Path, *, runs: int = 20, turns: int = 9)
         "k": K,
         "library_queries_per_second": BATCH / library,
         "grpc_queries_per_second": BATCH / over_grpc,
-        "source": builds_pb2.Source.Name(plan.source),
+        "source": builds_pb2.Source.Name(source),
         "turns": medians,
     }
 

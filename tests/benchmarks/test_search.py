@@ -59,11 +59,12 @@ def test_search_is_measured_with_every_figure_and_its_settings(tmp_path: Path) -
 def test_growth_is_measured_at_each_size(tmp_path: Path) -> None:
     report = json.loads(json.dumps(measure_growth([300, 900], tmp_path, dim=16, engines=["annoy"], runs=4)))["engines"]["annoy"]
     assert [point["items"] for point in report["points"]] == [300, 900]
-    assert report["exponents"]["size_bytes"] == pytest.approx(1, abs=0.5)
+    assert report["exponents"].keys() == {"build_seconds", "single_milliseconds", "batch_milliseconds", "memory_bytes", "size_bytes"}
+    assert report["exponents"]["size_bytes"] > 0.5
     assert all(len(point["plan"]) == 8 for point in report["points"])
 
 
 def test_the_server_is_measured_against_the_library_on_the_same_build(tmp_path: Path) -> None:
-    report = json.loads(json.dumps(measure_grpc(drawn(1_200, 32).vectors, tmp_path, runs=3, turns=2)))
+    report = json.loads(json.dumps(measure_grpc(drawn(300, 32).vectors, tmp_path, runs=3, turns=2)))
     assert report["grpc_vs_library"] > 0
-    assert report["source"].startswith("SOURCE_")
+    assert report["source"] == "SOURCE_EXACT"

@@ -109,7 +109,10 @@ def test_annoy_looks_deeper_for_many_hits_but_as_told_if_told(tmp_path: Path) ->
     source = open_trees(tmp_path, units(400), Effort(400, 20))
     dead = np.zeros(400, np.bool_)
     many = source.propose(units(1), 100, dead)
-    assert (len(many.rows[0]), many.search_k) == (200, 4000)
+    assert (len(many.rows[0]), many.search_k) == (100, 2000)
+    dead[:200] = True
+    # Three candidates a hit where many rows do not count, and twice as many rows to find them among.
+    assert source.propose(units(1), 10, dead).search_k == 1200
     assert source.propose(units(1), 100, dead, Asked(50)).search_k == 50
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lookalike_indexer.builds.measure import choose_probes, recalls, wilson_low
+from lookalike_indexer.builds.measure import choose_probes, lower_bound, recalls
 from lookalike_indexer.candidates import Effort
 from lookalike_indexer.candidates.annoy import AnnoyCandidates, write_trees
 from lookalike_indexer.candidates.reduction import Reduction
@@ -13,14 +13,17 @@ from lookalike_indexer.records import Index
 from lookalike_retrieval import augment, normalise
 
 
-def test_wilsons_lower_end_is_the_textbooks() -> None:
-    # R. G. Newcombe, "Two-sided confidence intervals for the single proportion", 1998, table I: 81/263, 15/148, 0/20, 1/29.
-    for hits, trials, low in ((81, 263, 0.2553), (15, 148, 0.0624), (0, 20, 0.0), (1, 29, 0.0061)):
-        assert wilson_low(hits / trials, trials) == pytest.approx(low, abs=1e-4)
+def test_the_lower_end_is_that_of_means_drawn_again_and_again() -> None:
+    rng = np.random.default_rng(3)
+    for found in (0.95, 0.98):
+        shares = rng.binomial(10, found, 1_000) / 10
+        drawn = rng.choice(shares, (4_000, 1_000)).mean(axis=1)
+        assert lower_bound(shares) == pytest.approx(np.percentile(drawn, 2.5), abs=2e-3)
+        assert lower_bound(shares) <= np.percentile(drawn, 2.5)
 
 
 def test_a_perfect_measurement_of_few_probes_is_not_taken_for_certain() -> None:
-    assert wilson_low(1.0, 20) < 0.9 < wilson_low(1.0, 1000) < 1
+    assert lower_bound(np.ones(20)) < 0.9 < lower_bound(np.ones(1_000)) < 1
 
 
 @pytest.mark.parametrize("dba", [0, 3])
@@ -46,7 +49,7 @@ def test_recall_is_what_a_plain_loop_counts_with_probes_left_out_on_both_sides(t
                 found = sorted((each for each in candidates.tolist() if each != row), key=lambda each: -float(served[each] @ query))[:k]
                 shares.append(len(set(found) & set(truth)) / k)
             assert recall.mean == pytest.approx(np.mean(shares), abs=1e-9)
-            assert recall.low == wilson_low(recall.mean, 40)
+            assert recall.low == lower_bound(np.array(shares))
 
 
 def test_equals_of_the_last_place_count_as_found() -> None:

@@ -61,8 +61,11 @@ def test_candidates_are_the_best_live_rows_of_a_plain_loop_over_reduced_vectors(
 def test_many_hits_are_looked_for_deeper_and_no_more_rows_are_given_than_live(tmp_path: Path, vectors: NDArray[np.float32]) -> None:
     source = open_scan(tmp_path, vectors, 4).at(Effort(0, 10))
     dead = np.zeros(300, np.bool_)
-    assert [len(rows) for rows in source.propose(units(2), 50, dead).rows] == [100, 100]
-    assert len(source.propose(units(1), 200, dead).rows[0]) == 300
+    assert [len(rows) for rows in source.propose(units(2), 50, dead).rows] == [50, 50]
+    assert len(source.propose(units(1), 200, dead).rows[0]) == 200
+    dead[:100] = True
+    assert len(source.propose(units(1), 50, dead).rows[0]) == 150
+    dead[:] = False
     dead[5:] = True
     assert set(source.propose(units(1), 200, dead).rows[0].tolist()) == {0, 1, 2, 3, 4}
     dead[:] = True

@@ -102,6 +102,12 @@ class CollectionAgainstDictionary(RuleBasedStateMachine):
         run_build(job, lambda _: None)
         self.activate(self.built)
 
+    @precondition(lambda self: len(self.model) > DIM)
+    @rule(query=VECTORS)
+    def build_and_search(self, query: list[float]) -> None:
+        self.build()
+        self.search(query, 1, exact=False)
+
     @precondition(lambda self: self.built)
     @rule(data=st.data())
     def activate_an_earlier_one(self, data: Any) -> None:
@@ -174,6 +180,7 @@ class ScanAgainstDictionary(CollectionAgainstDictionary):
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(choice, "SCAN_DIMS", (2,))
         self.patch.setattr(grid, "SCAN_DIMS", (2,))
+        self.patch.setattr(measure, "lower_bound", lambda shares: float(shares.mean()))
         self.patch.setattr(Contest, "_times", lambda _, ways, runs: [1.0 if each.source == "scan" else 2.0 for each in ways])  # noqa: ARG005
         super().start()
 
@@ -182,7 +189,7 @@ class ScanAgainstDictionary(CollectionAgainstDictionary):
         self.patch.undo()
 
 
-LIGHT = settings(max_examples=100, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+LIGHT = settings(max_examples=40, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ class Engine(StrEnum):
     UNSPECIFIED = "UNSPECIFIED"
     ANNOY = "ANNOY"
     EXACT = "EXACT"
+    HNSW = "HNSW"
 
 
 class Source(StrEnum):
@@ -70,6 +71,7 @@ class Source(StrEnum):
     ANNOY = "ANNOY"
     SCAN = "SCAN"
     EXACT = "EXACT"
+    HNSW = "HNSW"
 
 
 class Combine(StrEnum):
@@ -636,6 +638,8 @@ class PlanEntry:
     recall: float
     recall_low: float
     milliseconds: float
+    trees: int = 0
+    links: int = 0
 
 
 @dataclass(frozen=True)
@@ -653,6 +657,7 @@ class BuildReport:
     size_bytes: int
     seconds: Mapping[str, float]
     plan: tuple[PlanEntry, ...]
+    measured: tuple[PlanEntry, ...] = ()
 
 
 @dataclass(frozen=True)

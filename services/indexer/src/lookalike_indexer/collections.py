@@ -16,6 +16,7 @@ from lookalike_indexer.build_log import BuildLog
 from lookalike_indexer.catalog import Catalog, etag_mismatch
 from lookalike_indexer.collection import BUILDS_FOLDER, ITEMS_FILE, OpenCollection, create_folder, etag_of
 from lookalike_indexer.database import refusing_when_full
+from lookalike_indexer.engines import require_engine
 from lookalike_indexer.records import Collection, Dba, DType, Engine, Space, now
 from lookalike_indexer.store import Store
 from lookalike_runtime.errors import NotFound, Unavailable
@@ -86,6 +87,7 @@ class Collections:
             for items, vectors in archive.parts():
                 store.restore(items, vectors)
 
+        require_engine(archive.settings.engine)
         kept = archive.settings.model_dump(include={"space", "engine", "dba", "recall_target", "dtype"})
         record = Collection(uid=uuid.uuid4().hex, name=name, **kept, create_time=now(), expire_time=expire_time)
         return self._add(record, fill)

@@ -74,7 +74,7 @@ def recalls(
             found = np.concatenate([[0], np.cumsum(near[rows])])
             near[nearest] = False
             share[place] = np.minimum(1.0, found[np.minimum(depths, len(rows))] / min(k, count - 1))
-    return [[Recall(float(mean), wilson_low(float(mean), len(probes.rows))) for mean in share.mean(axis=0)] for share in shares]
+    return [[Recall(float(column.mean()), lower_bound(column)) for column in share.T] for share in shares]
 
 
 def median_milliseconds(
@@ -97,12 +97,12 @@ def median_milliseconds(
     return [float(np.median(mine[1:])) * 1e3 / size for mine in times]
 
 
-def wilson_low(share: float, trials: int) -> float:
-    """Return the lower end of the 95 % interval of a share.
+def lower_bound(shares: NDArray[np.float64]) -> float:
+    """Return the lower end of the 95 % interval of a mean of `shares` [n], each 0 to 1, by the normal approximation.
 
-    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927. A probe's recall lies
-    between 0 and 1, so that it varies at most as a yes or no of the same mean does: with a trial a probe this is on the safe side.
+    A probe's recall varies less than a yes or no does, so that the interval of a proportion would ask for more than is needed. A probe
+    that found nothing is added: where all that were drawn found everything, the interval still has a width.
     """
-    centre = share + _Z**2 / (2 * trials)
-    spread = _Z * math.sqrt(share * (1 - share) / trials + _Z**2 / (4 * trials**2))
-    return max(0.0, (centre - spread) / (1 + _Z**2 / trials))
+    cautious = np.append(shares, 0.0)
+    spread = float(cautious.std(ddof=1)) / math.sqrt(len(cautious))
+    return max(0.0, float(cautious.mean()) - _Z * spread)

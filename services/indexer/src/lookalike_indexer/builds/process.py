@@ -9,6 +9,9 @@ from collections.abc import Awaitable, Callable
 from lookalike_indexer.builds.job import Job, Line
 from lookalike_indexer.records import BuildReport, Failure, Progress
 
+# A report holds all that was measured.
+_MAX_LINE_BYTES = 16 << 20
+
 
 class BuildFailed(Exception):
     """A build that came to nothing; `failure` says why."""
@@ -28,7 +31,8 @@ class BuildProcess:
     async def start(cls, job: Job) -> BuildProcess:
         """Start the process. It ends by itself when this one does, since it reads the end of its stdin then."""
         program = (sys.executable, "-m", "lookalike_indexer.builds")
-        process = await asyncio.create_subprocess_exec(*program, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*program, stdin=pipe, stdout=pipe, limit=_MAX_LINE_BYTES)
         assert process.stdin is not None
         process.stdin.write(job.model_dump_json().encode() + b"\n")
         return cls(process)

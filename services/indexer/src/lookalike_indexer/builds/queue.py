@@ -187,6 +187,11 @@ class BuildQueue:
             await self._end(collection, number, Failure(code="DATA_LOSS", reason="BUILD_DAMAGED", message=f"{error}; start another build"))
         except ServiceError as error:
             await self._end(collection, number, Failure(code=error.code, reason=error.reason, message=error.message))
+        except Exception as error:
+            # A mistake of ours ends the build, not the queue.
+            log.exception("build_broke", collection=collection.name, build=number)
+            message = f"{type(error).__name__}: the server's log holds the details; start another build"
+            await self._end(collection, number, Failure(code="INTERNAL", reason="BUILD_BROKE", message=message))
         else:
             log.info("build_serves", collection=collection.name, build=number, engine=report.engine, reason=report.reason)
             if build.spec.purge:

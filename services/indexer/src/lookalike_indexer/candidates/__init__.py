@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 
 from lookalike_indexer.records import PlanEntry, Source
 
+# Share of live rows from which their number alone is thought of, and candidates a hit below it.
+_NEARLY_ALL = 0.9
+_MARGIN = 3
+
 
 class Proposal(NamedTuple):
     """Rows for each query, int64, none of them dead. `search_k` is the nodes looked at, 0 by any source but Annoy.
@@ -73,4 +77,9 @@ class ReducedCandidates(Candidates, Protocol):
 def depth_among(depth: int, k: int, dead: NDArray[np.bool_]) -> int:
     """Return how many candidates to look for, raised for many hits and for the share of rows that are dead."""
     alive = max(1, len(dead) - int(np.count_nonzero(dead)))
-    return min(len(dead), -(-max(depth, 2 * k) * len(dead) // alive))
+    return min(len(dead), -(-max(depth, least_depth(k, alive, len(dead))) * len(dead) // alive))
+
+
+def least_depth(k: int, alive: int, count: int) -> int:
+    """Return how many live candidates to look for at least: more than `k` where filters or deletions may have left them unevenly."""
+    return k if alive >= _NEARLY_ALL * count else _MARGIN * k

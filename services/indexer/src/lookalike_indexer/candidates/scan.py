@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal, depth_among
+from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal, depth_among, least_depth
 from lookalike_indexer.candidates.reduction import Reducer
 from lookalike_indexer.records import Index
 
@@ -39,7 +39,8 @@ class ScanCandidates:
 
     def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> Proposal:  # noqa: ARG002
         gone = np.flatnonzero(dead)
-        depth = min(max(self._depth, 2 * k), len(dead) - len(gone))
+        alive = len(dead) - len(gone)
+        depth = min(max(self._depth, least_depth(k, alive, len(dead))), alive)
         if depth == 0:
             return Proposal([np.empty(0, np.int64)] * len(queries), 0, "scan")
         rows: list[NDArray[np.int64]] = []

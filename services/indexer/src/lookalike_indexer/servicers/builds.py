@@ -60,6 +60,9 @@ class BuildServicer(builds_pb2_grpc.BuildServiceServicer):
         builds = await to_thread(self._builds.page, record.uid, before, size + 1)
         token = encode_token(str(builds[size - 1].number)) if len(builds) > size else ""
         messages = [build_message(record, build) for build in builds[:size]]
+        for message in messages:
+            if message.HasField("report"):
+                message.report.ClearField("measured")
         return builds_pb2.ListBuildsResponse(builds=messages, next_page_token=token)
 
     async def CancelBuild(self, request: builds_pb2.CancelBuildRequest, context: Context) -> builds_pb2.Build:
