@@ -43,6 +43,8 @@ class Setting:
     workers: tuple[int, ...] = (0, 1, 2)
     threads: tuple[int, ...] = (1, 2)
     sweep_steps: int = 8
+    device: str = "cpu"
+    precision: str = "fp32"
 
 
 def measure(setting: Setting, work: Path, tell: Tell) -> dict[str, Any]:
@@ -73,7 +75,9 @@ def job_speed(setting: Setting, dataset: dict[str, Any], folder: Path) -> float:
         "loop.epochs": setting.epochs,
         "sampler.batch": setting.batch,
         "split.held_out": 0.0,
-        "loop.device": "cpu",
+        "loop.device": setting.device,
+        "loop.precision": setting.precision,
+        "loop.memory_format": "channels_last",
     }
     start = {"kind": "random", "name": setting.architecture}
     events = run_job(folder, dataset, overrides={key: str(value) for key, value in overrides.items()}, init=start)
@@ -108,6 +112,8 @@ def _base(setting: Setting, dataset: dict[str, Any], pixels: Path) -> Plain:
         pictures=setting.pictures,
         batch=setting.batch,
         steps=setting.sweep_steps,
+        device=setting.device,
+        precision=setting.precision,
     )
 
 
