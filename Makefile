@@ -83,6 +83,15 @@ faults-indexer: setup ## Kill, fill and damage the indexer, and hold it to what 
 bench-embedder: setup ## Measure the embedder against the bare network and LitServe, under overload and for long (about 50 minutes)
 	$(BIN)/python -m benchmarks.embedder --out out/bench-embedder
 
+.PHONY: bench-trainer
+bench-trainer: setup ## Measure a job against a plain loop, two-pass mining, and the time to an mAP on the demo's emoji (about 40 minutes)
+	$(BIN)/python -m benchmarks.trainer --out out/bench-trainer
+
+# Where there is a GPU there may be no network, so this takes the python that is there, and the sources.
+.PHONY: gpu-check
+gpu-check: ## On a CUDA device: train, prove bundles across devices, run out of memory, compare speed with a plain loop (10 minutes)
+	PYTHONPATH=$(subst $(subst ,, ),:,$(addsuffix /src,$(PACKAGES))) $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m benchmarks.gpu_check --out out/gpu-check/report.json
+
 .PHONY: clean
 clean: ## Remove what was built, but for .venv
 	rm -rf build out .mypy_cache .ruff_cache .pytest_cache protos/build
