@@ -41,8 +41,8 @@ def compare(architecture: str, pictures: Sequence[bytes], plan: Plan, work: Path
     """Return images/s of all, and the ratios of their medians over turns."""
     work.mkdir()
     bundle = make_bundle(work / "bundle", architecture, plan.size)
-    bare = BareLoop(bundle.folder, pictures, work / "pictures")
     ours = EmbedderProcess(work / "data", bundle)
+    bare = BareLoop(bundle.folder, pictures, work / "pictures")
     peer: LitServeProcess | None = None
     try:
         bare.sweep(plan.batches, plan.threads, plan.seconds / 2)
