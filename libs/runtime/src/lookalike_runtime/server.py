@@ -38,6 +38,9 @@ CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     # New replicas get work because old connections end.
     ("grpc.max_connection_age_ms", 600_000),
     ("grpc.max_connection_age_grace_ms", 3_600_000),
+    # gRPC itself cancels calls, with no status of ours, once so many have arrived and none of our code has seen them.
+    ("grpc.server.max_pending_requests", 100_000),
+    ("grpc.server.max_pending_requests_hard_limit", 100_000),
     # Two servers on one port would share its calls silently.
     ("grpc.so_reuseport", 0),
 ]
