@@ -44,7 +44,8 @@ class Plain:
         classes: of as many pictures each; pictures lie class by class.
         batch: pictures.
         workers: processes of the DataLoader; 0 loads in the loop.
-        steps: that are timed.
+        steps: of a stretch.
+        stretches: that are timed.
     """
 
     architecture: str
@@ -59,6 +60,7 @@ class Plain:
     precision: str = "fp32"
     device: str = "cpu"
     steps: int = 10
+    stretches: int = 1
 
 
 class AugmentedBatches(Dataset[tuple[Tensor, Tensor]]):
@@ -81,7 +83,7 @@ class AugmentedBatches(Dataset[tuple[Tensor, Tensor]]):
 
 
 def speed(plain: Plain) -> float:
-    """Pictures a second over the timed steps."""
+    """Pictures a second in the fastest stretch."""
     torch.set_num_threads(plain.threads)
     torch.manual_seed(0)
     recipe, device = load_recipe(), torch.device(plain.device)
@@ -90,7 +92,8 @@ def speed(plain: Plain) -> float:
     objective = Objective(recipe.objective, network, plain.classes).to(device)
     optimiser = torch.optim.AdamW([*network.parameters(), *objective.parameters()], lr=recipe.loop.rate)
     marks: list[float] = []
-    while len(marks) <= plain.steps:
+    last = plain.steps * plain.stretches
+    while len(marks) <= last:
         for images, labels in _loader(plain, recipe):
             optimiser.zero_grad()
             with torch.autocast(device.type, torch.bfloat16, enabled=plain.precision == "bf16"):
@@ -101,17 +104,18 @@ def speed(plain: Plain) -> float:
             if device.type == "cuda":
                 torch.cuda.synchronize()
             marks.append(time.monotonic())
-            if len(marks) > plain.steps:
+            if len(marks) > last:
                 break
     # The first step also prepares.
-    return plain.steps * plain.batch / (marks[plain.steps] - marks[0])
+    stretches = [marks[start + plain.steps] - marks[start] for start in range(0, last, plain.steps)]
+    return plain.steps * plain.batch / min(stretches)
 
 
 def _loader(plain: Plain, recipe: Recipe) -> DataLoader[tuple[Tensor, Tensor]]:
     source = AugmentedBatches(plain, recipe.augment)
     order = np.random.default_rng(0).permutation(len(source))
     whole = len(order) // plain.batch * plain.batch
-    batches = order[:whole].reshape(-1, plain.batch).tolist() * (plain.steps + 1)
+    batches = order[:whole].reshape(-1, plain.batch).tolist() * (plain.steps * plain.stretches + 1)
     pinned = plain.device == "cuda" and plain.workers > 0
     return DataLoader(source, batch_sampler=batches, collate_fn=lambda made: made[0], num_workers=plain.workers, pin_memory=pinned)
 

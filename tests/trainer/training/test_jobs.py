@@ -71,7 +71,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(work: Work, job
 
 
 def test_held_out_classes_are_never_trained_on(work: Work, job_folder: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lookalike_trainer.training import loop, train_job
+    from lookalike_trainer.training import loop, training_run
 
     trained: set[int] = set()
     splits = []
@@ -81,7 +81,7 @@ def test_held_out_classes_are_never_trained_on(work: Work, job_folder: JobFolder
         assert (batch.labels >= 0).all()
         return step(self, state, batch)
 
-    original = train_job._training_data
+    original = training_run._training_data
 
     def watched_data(store: Any, labels: Any, split: Any, resolved: Any) -> Any:
         data = original(store, labels, split, resolved)
@@ -92,7 +92,7 @@ def test_held_out_classes_are_never_trained_on(work: Work, job_folder: JobFolder
         return data
 
     monkeypatch.setattr(loop.Trainer, "_step", watched_step)
-    monkeypatch.setattr(train_job, "_training_data", watched_data)
+    monkeypatch.setattr(training_run, "_training_data", watched_data)
     assert work(job_folder()) == 0
     assert len(splits[0].held_out) == 3
     assert not trained & set(splits[0].held_out)

@@ -15,7 +15,7 @@ from lookalike_model.bundle import read_bundle
 from lookalike_model.network import RetrievalNetwork
 from lookalike_model.spec import EmbeddingSpec, NetworkSpec
 from lookalike_model.timm_config import statistics_of
-from lookalike_trainer.training import train_job, tuning
+from lookalike_trainer.training import training_run, tuning
 from lookalike_trainer.training.batches import Batches
 from lookalike_trainer.training.errors import JobError, Reason
 from lookalike_trainer.training.evaluation import HeldOut
@@ -292,7 +292,7 @@ def test_measuring_changes_nothing_and_is_told_once(
 ) -> None:
     plain, measured = job_folder(SMALL), job_folder(SMALL)
     assert work(plain) == 0
-    monkeypatch.setattr(train_job, "FEWEST_STEPS", 1)
+    monkeypatch.setattr(training_run, "FEWEST_STEPS", 1)
     monkeypatch.setitem(tuning._CLEARLY, "cpu", 0.0)
     steps = []
     step = Trainer._step
@@ -309,5 +309,5 @@ def test_measuring_changes_nothing_and_is_told_once(
 
 
 def test_short_trainings_are_not_measured_for(work: Work, job_folder: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_job, "choose_by_measuring", None)
+    monkeypatch.setattr(training_run, "choose_by_measuring", None)
     assert work(job_folder(SMALL)) == 0

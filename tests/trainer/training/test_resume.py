@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import lookalike_images
-from lookalike_trainer.training import course, loop, pixels, train_job
+from lookalike_trainer.training import course, loop, pixels, plan, train_job, training_run
 from lookalike_trainer.training.checkpoints import Checkpoints
 from lookalike_trainer.training.frozen import FROZEN
 from lookalike_trainer.training.interruption import Interruption
@@ -60,7 +60,7 @@ def drop_out_and_checkpoints_at_each_step(monkeypatch: pytest.MonkeyPatch) -> No
         backbone.drop_rate = 0.3
         return network, loaded
 
-    monkeypatch.setattr(train_job, "build_network", with_dropout)
+    monkeypatch.setattr(training_run, "build_network", with_dropout)
 
 
 def model(folder: Path) -> bytes:
@@ -111,7 +111,7 @@ def test_a_killed_training_ends_with_the_bytes_of_an_undisturbed_one(
     quiet, disturbed = (job_folder({**SMALL, **overrides}, **parts) for _ in range(2))
     assert work(quiet) == 0
     moments = [
-        (train_job, "write_frozen", 1),
+        (training_run, "write_frozen", 1),
         (course.Course, "_keep", 1),
         (loop.Trainer, "_step", 2),
         (course.Course, "_after_step", 5),  # a step is done, its checkpoint is not written
@@ -196,8 +196,10 @@ def test_what_was_decided_at_the_start_is_not_decided_again(work: Work, job_fold
         with pytest.raises(Killed):
             work(folder)
     before = (folder / FROZEN).read_text()
-    for decides in ("load_recipe", "choose_batch", "choose_epochs", "choose_by_measuring", "plan_pixels", "choose_network"):
-        monkeypatch.setattr(train_job, decides, None)
+    for decides in ("load_recipe", "plan_pixels", "choose_network"):
+        monkeypatch.setattr(plan, decides, None)
+    for decides in ("choose_batch", "choose_epochs", "choose_by_measuring"):
+        monkeypatch.setattr(training_run, decides, None)
     kill(monkeypatch, train_job, "write_bundle", 1)
     with pytest.raises(Killed):
         work(folder)

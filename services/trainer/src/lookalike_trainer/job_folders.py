@@ -49,7 +49,8 @@ class JobFolders:
 
     def has_checkpoint(self, uid: str) -> bool:
         """Whether a worker would go on from a checkpoint, and not from the beginning."""
-        return any((self.path(uid) / told.CHECKPOINTS).glob("[0-9]*"))
+        own = f"{told.CHECKPOINTS}/[0-9]*"
+        return any(any(self.path(uid).glob(pattern)) for pattern in (own, f"{told.RUNS}/*/{own}", f"{told.RUNS}/*/*.json"))
 
     def tidy(self, uid: str) -> None:
         """Remove folders, such as the bundle, which is in the registry or of no use; files, which a person may want to read, stay."""

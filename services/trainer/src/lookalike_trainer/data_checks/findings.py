@@ -133,6 +133,17 @@ def on_both_sides(pictures: Sequence[Picture], held_out: Sequence[str]) -> tuple
     return tuple(group for group in groups if 0 < len(apart.intersection(group.labels)) < len(group.labels))
 
 
+def describe_fold_copies(pictures: Sequence[Picture], fold: Sequence[int]) -> str | None:
+    """A sentence about pictures of a fold, given by rows, that are also among those trained on; None if there is none."""
+    inside = set(fold)
+    outside = {picture.sha256 for row, picture in enumerate(pictures) if row not in inside}
+    both = [pictures[row].path for row in fold if pictures[row].sha256 in outside]
+    if not both:
+        return None
+    what = "1 picture of the fold is" if len(both) == 1 else f"{len(both)} pictures of the fold are"
+    return f"{what}, by content, among the pictures trained on too ({'; '.join(both[:3])}): the fold's score is too good for it."
+
+
 def describe_both_sides(groups: Sequence[Copies]) -> str | None:
     """A sentence for the user; None if there is none."""
     if not groups:

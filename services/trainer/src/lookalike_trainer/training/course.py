@@ -3,6 +3,7 @@
 import errno
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -10,7 +11,7 @@ import torch
 
 from lookalike_trainer.training.checkpoints import Checkpoints
 from lookalike_trainer.training.errors import Cancelled, JobError, Reason
-from lookalike_trainer.training.events import EventLog
+from lookalike_trainer.training.events import Log
 from lookalike_trainer.training.loop import Trainer
 from lookalike_trainer.training.metrics import flat_metrics
 from lookalike_trainer.training.optimisation import slow_down
@@ -33,16 +34,31 @@ class Evaluation(Protocol):
         """Scores by profile; none where nothing is held out."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a training stands.
+
+    Attributes:
+        folder: for its checkpoints.
+        job: folder of the job.
+        before: steps that the job's earlier trainings took.
+    """
+
+    folder: Path
+    job: Path
+    before: int = 0
+
+
 class Course:
     """One training, from its first step or from its last checkpoint to its end."""
 
-    def __init__(self, trainer: Trainer, state: TrainingState, evaluation: Evaluation, folder: Path, log: EventLog) -> None:
+    def __init__(self, trainer: Trainer, state: TrainingState, evaluation: Evaluation, place: Place, log: Log) -> None:
         self._trainer = trainer
         self._state = state
         self._loop = trainer.recipe.recipe.loop
         self._evaluation = evaluation
-        self._folder = folder
-        self._checkpoints = Checkpoints(folder)
+        self._place = place
+        self._checkpoints = Checkpoints(place.folder)
         self._log = log
         self._written = time.monotonic()
         self._cost = 0.0
@@ -55,7 +71,7 @@ class Course:
             JobError: the training has gone wrong for good.
             Cancelled: the job was told to stop; a checkpoint was written.
         """
-        with PositionFile(self._folder) as self._position:
+        with PositionFile(self._place.job) as self._position:
             self._take_up()
             try:
                 while not self._is_over():
@@ -84,7 +100,7 @@ class Course:
         if kept is not None:
             self._state.load_state_dict(kept["training"])
             self._log.milestones = kept["milestones"]
-            self._position.note(self._steps)
+            self._position.note(self._place.before + self._steps)
             return
         self._check_room()
         self._state.scores = self._evaluation.score(self._state)
@@ -117,7 +133,7 @@ class Course:
             self._step_back(gone_wrong)
 
     def _after_step(self, done: int, total: int) -> None:
-        self._position.note(done)
+        self._position.note(self._place.before + done)
         self._log.tick("train", done, total, "steps")
         if self._is_due(self._loop.checkpoint_seconds):
             self._keep()
@@ -182,7 +198,7 @@ class Course:
 
     def _tell_retreat(self, message: str) -> None:
         self._log.report("train", self._steps, self._trainer.steps, "steps", message)
-        self._position.note(self._steps)
+        self._position.note(self._place.before + self._steps)
         self._keep()
 
     def _is_due(self, seconds: float) -> bool:
@@ -213,7 +229,7 @@ class Course:
         _, tensors = pack(self._state.state_dict())
         weights = sum(tensor.nbytes for tensor in self._state.result.state_dict().values())
         needed = _CHECKPOINTS_AT_ONCE * (sum(tensor.nbytes for tensor in tensors.values()) + 2 * weights) + weights
-        if (free := shutil.disk_usage(self._folder).free) < needed:
+        if (free := shutil.disk_usage(self._place.folder).free) < needed:
             raise JobError(
                 Reason.DISK_FULL,
                 f"checkpoints and model need {needed >> 20} MiB on the disk of the data folder, {free >> 20} MiB are free: make room",

@@ -52,16 +52,20 @@ class HeldOut:
 
     def score(self, network: RetrievalNetwork, profile: Profile, device: str) -> HeldOutScores:
         """Embed as a server would and rank exactly; the network is left in inference mode."""
+        return self.score_among(self.rows, network, profile, device)
+
+    def score_among(self, among: NDArray[np.int64], network: RetrievalNetwork, profile: Profile, device: str) -> HeldOutScores:
+        """The same, with each of `rows` ranking all of `among`, int64 rows in ascending order that hold `rows`."""
         model = EmbeddingModel(network, self.preprocessing, "plain", profile, device=device)
-        vectors = np.concatenate([self._embed(model, at) for at in range(0, len(self.rows), _BATCH)])
-        classes = self.labels.of_row[self.rows]
-        itself = np.arange(len(self.rows), dtype=np.int64)
-        ranking = exact_topk(vectors, vectors, _K, exclude=itself)
-        scores = evaluate_ranking(ranking.indices, classes, classes, k=_K, exclude=itself)
+        references = np.concatenate([self._embed(model, among[at : at + _BATCH]) for at in range(0, len(among), _BATCH)])
+        itself = np.searchsorted(among, self.rows)
+        classes, theirs = self.labels.of_row[self.rows], self.labels.of_row[among]
+        ranking = exact_topk(references[itself], references, _K, exclude=itself)
+        scores = evaluate_ranking(ranking.indices, classes, theirs, k=_K, exclude=itself)
         answered = scores.answerable
         interval = class_bootstrap(scores.ap[answered], classes[answered])
         return HeldOutScores(interval.mean, interval.low, interval.high, scores.mean_r1, int(answered.sum()))
 
-    def _embed(self, model: EmbeddingModel, start: int) -> NDArray[np.float32]:
+    def _embed(self, model: EmbeddingModel, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         self.stop.check()
-        return model.embed(self.store.rows(self.preprocessing.size, self.rows[start : start + _BATCH]))
+        return model.embed(self.store.rows(self.preprocessing.size, rows))

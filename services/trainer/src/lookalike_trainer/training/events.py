@@ -11,12 +11,27 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 
 from lookalike_trainer.training.tensorboard import ScalarLog
 
 Stage = Literal["prepare", "train", "evaluate", "bundle", "report"]
 _SECONDS_BETWEEN = 1.0
+
+
+class Log(Protocol):
+    """What tells of a training."""
+
+    milestones: int
+
+    def report(self, stage: Stage, done: int, total: int, unit: str, message: str = "", metrics: Mapping[str, float] | None = None) -> None:
+        """Append an event; figures that are not finite are left out."""
+
+    def remark(self, stage: Stage, done: int, total: int, unit: str, message: str) -> None:
+        """Append an event that belongs to this run of the worker, and that another would not come past."""
+
+    def tick(self, stage: Stage, done: int, total: int, unit: str) -> None:
+        """Report progress, but not more often than once a second."""
 
 
 class EventLog:

@@ -11,6 +11,9 @@ from lookalike_trainer.training.errors import JobError, Reason
 CHECKPOINTS = "checkpoints"
 """Folder in a job's folder; where there is something in it, a worker goes on from there."""
 
+RUNS = "runs"
+"""Folder in a job's folder with one for each run beside that which becomes the model; see `runs`."""
+
 
 class DatasetReference(Record):
     """A revision of a dataset, and where its pictures lie.

@@ -14,6 +14,7 @@ from lookalike_trainer.training.objective_recipe import ObjectiveRecipe
 
 Auto = Literal["auto"]
 Share = Annotated[float, Field(ge=0, le=1)]
+_FOLDS, _MOST_RUNS = 5, 50
 _START = re.compile(r"auto|(builtin|random|timm):[A-Za-z0-9_.-]{1,128}")
 
 
@@ -48,10 +49,29 @@ class PixelsRecipe(Record):
 
 
 class SplitRecipe(Record):
-    """Which classes are never trained on, so that something can be measured."""
+    """Which classes are never trained on, so that something can be measured, and how often is trained."""
 
+    kind: Literal["class-disjoint", "k-fold"] = "class-disjoint"
+    """k-fold: the classes that are trained on are measured too, on a fold of their pictures at a time; one training a fold."""
+    folds: Annotated[int, Field(ge=2, le=20)] | Auto = "auto"
+    """auto: 5 for k-fold."""
+    seeds: int = Field(default=1, ge=1, le=20)
+    """How many seeds are trained with, counting up from the job's: other held-out classes, batches and random weights each time."""
     held_out: float = Field(default=0.1, ge=0, le=0.5)
     """Share of the classes, at least 3 and at most 100 classes; none of fewer than 10 classes."""
+
+    @property
+    def fold_count(self) -> int:
+        """Folds of a k-fold split."""
+        return _FOLDS if self.folds == "auto" else self.folds
+
+    @model_validator(mode="after")
+    def _folds_are_of_a_k_fold(self) -> "SplitRecipe":
+        if self.folds != "auto" and self.kind != "k-fold":
+            raise ValueError(f"folds is {self.folds}, but kind is {self.kind}, which has none: set kind to k-fold")
+        if self.kind == "k-fold" and self.seeds * self.fold_count > _MOST_RUNS:
+            raise ValueError(f"{self.seeds} seeds of {self.fold_count} folds are more than {_MOST_RUNS} trainings: take fewer")
+        return self
 
 
 class SamplerRecipe(Record):

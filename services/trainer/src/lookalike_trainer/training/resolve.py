@@ -44,6 +44,7 @@ class ResolvedRecipe(Record):
         name: of the recipe.
         recipe: as asked for.
         start: what it starts from; of a path, only the last part.
+        fold: of a k-fold split that is left out, from 0.
         network, pixels, classes_per_batch, pictures_per_class, epochs, device, threads, precision, memory_format: chosen.
     """
 
@@ -51,6 +52,7 @@ class ResolvedRecipe(Record):
     recipe: Recipe
     start: Start
     seed: int
+    fold: int | None = None
     network: NetworkSpec
     pixels: PixelPlan
     classes_per_batch: int

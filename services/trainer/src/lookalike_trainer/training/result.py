@@ -14,6 +14,7 @@ from lookalike_runtime.data_folder import sync_folder
 from lookalike_trainer.training.checkpoints import Checkpoints
 from lookalike_trainer.training.errors import Reason
 from lookalike_trainer.training.frozen import FROZEN
+from lookalike_trainer.training.job import RUNS
 from lookalike_trainer.training.position import POSITION
 
 BUNDLE, RESULT, ERROR, SCRATCH = "bundle", "result.json", "error.json", "scratch"
@@ -58,7 +59,8 @@ def clear(folder: Path) -> None:
 def clear_scratch(folder: Path) -> None:
     """Remove what a run would go on from."""
     Checkpoints(folder).clear()
-    shutil.rmtree(folder / SCRATCH, ignore_errors=True)
+    for name in (SCRATCH, RUNS):
+        shutil.rmtree(folder / name, ignore_errors=True)
     for name in (FROZEN, POSITION):
         (folder / name).unlink(missing_ok=True)
 

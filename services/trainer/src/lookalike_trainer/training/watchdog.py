@@ -1,4 +1,4 @@
-"""Sees that a training has gone wrong, and says what to try. The rules stand in docs/training-loop.md."""
+"""Sees that a training has gone wrong, and says what to try. The rules stand in docs/training.md."""
 
 import math
 from collections import deque
