@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +28,28 @@ def main() -> int:
     parser.add_argument("--build-rounds", type=int, default=50, help="rounds of kill -9 during a build")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
-    document = run(asked.rounds, asked.build_rounds, asked.seed)
+    document = run(asked.out, asked.rounds, asked.build_rounds, asked.seed)
     report(asked.out, document)
     return 1 if broken(document) else 0
 
 
-def run(rounds: int, build_rounds: int, seed: int) -> dict[str, Any]:
-    """Return what each run found."""
+def run(out: Path, rounds: int, build_rounds: int, seed: int) -> dict[str, Any]:
+    """Return what each run found, which `found.json` in `out` holds of those that have ended."""
+    out.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="lookalike-faults-"))
     started = time.monotonic()
+    document: dict[str, Any] = {"seed": seed}
+    runs: dict[str, Callable[[Path], dict[str, Any]]] = {
+        "kill9": lambda folder: kill9(folder, rounds, seed, _tell),
+        "kill9_during_build": lambda folder: kill9_during_build(folder, build_rounds, seed, _tell),
+        "disk_full": lambda folder: disk_full(folder, seed, _tell),
+        "corrupt": lambda folder: corrupt(folder, seed, _tell),
+    }
     try:
-        document: dict[str, Any] = {
-            "seed": seed,
-            "kill9": kill9(_folder(work, "kill9"), rounds, seed, _tell),
-            "kill9_during_build": kill9_during_build(_folder(work, "build"), build_rounds, seed, _tell),
-            "disk_full": disk_full(_folder(work, "full"), seed, _tell),
-            "corrupt": corrupt(_folder(work, "corrupt"), seed, _tell),
-        }
+        for name, part in runs.items():
+            document[name] = part(_folder(work, name))
+            # What was found is there even if a later part does not come to its end.
+            (out / "found.json").write_text(json.dumps(document, indent=2), encoding="utf-8")
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return {**document, "seconds": round(time.monotonic() - started, 1)}

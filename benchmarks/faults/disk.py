@@ -18,8 +18,9 @@ from benchmarks.faults.server import Server
 from benchmarks.faults.traffic import random_values
 from lookalike_protos.types.v1 import operations_pb2
 
-DISK_MIB = 48
-_FILLER_MIB = 12
+DISK_MIB = 64
+# As much again as what is written before the disk is full: the log is written into the database once there is room.
+_FILLER_MIB = 36
 _PAYLOAD_BYTES = 20_000
 _MOST_CHUNKS = 500
 
