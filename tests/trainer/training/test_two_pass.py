@@ -13,6 +13,7 @@ from torch import Tensor
 from lookalike_model.network import RetrievalNetwork
 from lookalike_model.spec import ChannelStatistics, EmbeddingSpec, NetworkSpec
 from lookalike_trainer.training.augment import draw
+from lookalike_trainer.training.in_parts import gradients_in_parts
 from lookalike_trainer.training.objective_recipe import CrossEntropyRecipe, ObjectiveRecipe, TripletRecipe
 from lookalike_trainer.training.objectives import Objective
 from lookalike_trainer.training.pictures import Pictures
@@ -171,3 +172,15 @@ def test_the_borrowed_recipe_runs_a_third_of_each_batch_and_repeats_bitwise(
     assert sizes == {18}
     first, second = ((folder / "bundle" / "model.safetensors").read_bytes() for folder in folders)
     assert first == second
+
+
+def test_what_was_chosen_may_go_through_the_network_in_parts() -> None:
+    batch, labels = pictures(8, 6)
+    model = frozen(network())
+    objective = Objective(ObjectiveRecipe(triplet=TWO_PASS), model, 8, seed=3)
+    images, chosen = objective.select(model, batch, labels)
+    whole = gradients(model, objective(model(model.normalise(images)), chosen))
+    model.zero_grad()
+    gradients_in_parts(model, lambda piece, _: model(model.normalise(piece)), lambda go: go(), objective, images, chosen, 3)
+    parts = torch.cat([p.grad.double().flatten() for p in model.parameters() if p.grad is not None])
+    assert (parts - whole).norm() <= 1e-5 * whole.norm()
