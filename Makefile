@@ -41,7 +41,7 @@ demo: ## Train, embed, index with DBA, submit, score and report on emoji of seve
 
 .PHONY: test
 test: setup lint types protos-check ## Check style, types and contracts, then run the tests (up to 15 minutes)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 .PHONY: lint
 lint: setup ## Check style
