@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -62,6 +63,16 @@ class IndexerProcess(ServerProcess):
         self.items = items_pb2_grpc.ItemServiceStub(self.channel)
         self.searches = search_pb2_grpc.SearchServiceStub(self.channel)
         self.builds = builds_pb2_grpc.BuildServiceStub(self.channel)
+
+
+@contextmanager
+def running_indexer(data: Path) -> Iterator[IndexerProcess]:
+    """Run an indexer that begins no builds by itself during the block."""
+    server = IndexerProcess(data, auto_build_share="0")
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 def _announced(announcement: Path, process: subprocess.Popen[bytes], log: Path) -> str:

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import json
-import os
-import subprocess
-import sys
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +13,7 @@ import numpy as np
 
 from benchmarks.indexer.builds import space_of
 from benchmarks.indexer.contenders import K, Vectors, view_of
+from benchmarks.process import running_indexer
 from lookalike_indexer.search import search
 from lookalike_indexer.served_build import open_build
 from lookalike_protos.indexer.v1 import (
@@ -36,7 +31,6 @@ from lookalike_protos.types.v1 import space_pb2
 
 BATCH = 32
 _CHUNK = 200
-_LONGEST_START = 60.0
 
 
 def measure_grpc(vectors: Vectors, out: Path, *, runs: int = 20, turns: int = 9) -> dict[str, Any]:
@@ -44,7 +38,9 @@ def measure_grpc(vectors: Vectors, out: Path, *, runs: int = 20, turns: int = 9)
 
     `grpc_vs_library` is the library's time over the server's: what share of the library's queries a second a client gets.
     """
-    with _server(out) as (data, channel):
+    data = out / f"server-{uuid.uuid4().hex[:8]}"
+    with running_indexer(data) as server:
+        channel = server.channel
         collection = _filled(channel, vectors)
         folder = data / "indexer" / "collections" / collection.uid / "builds" / "1"
         view = view_of(open_build(folder, 1, space_of(vectors.shape[1])))
@@ -65,27 +61,6 @@ def measure_grpc(vectors: Vectors, out: Path, *, runs: int = 20, turns: int = 9)
         "source": builds_pb2.Source.Name(source),
         "turns": medians,
     }
-
-
-@contextmanager
-def _server(out: Path) -> Iterator[tuple[Path, grpc.Channel]]:
-    data = out / f"server-{uuid.uuid4().hex[:8]}"
-    data.mkdir(parents=True)
-    announcement = data / "address.json"
-    command = [sys.executable, "-m", "lookalike_indexer", "--data", str(data), "--port", "0", "--announce", str(announcement)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    try:
-        ends = time.monotonic() + _LONGEST_START
-        while not announcement.exists():
-            if process.poll() is not None or time.monotonic() > ends:
-                raise RuntimeError(f"the server {' '.join(command)} did not start: start it by hand to see why")
-            time.sleep(0.05)
-        limits = [("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_message_length", 16 << 20)]
-        with grpc.insecure_channel(json.loads(announcement.read_text(encoding="utf-8"))["address"], limits) as channel:
-            yield data, channel
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def _filled(channel: grpc.Channel, vectors: Vectors) -> collections_pb2.Collection:

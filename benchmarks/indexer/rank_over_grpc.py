@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.indexer.gemm import Rows
+from benchmarks.process import CHANNEL_OPTIONS, running_indexer
 from lookalike_protos.indexer.v1 import collections_pb2, collections_pb2_grpc, items_pb2, items_pb2_grpc, search_pb2, search_pb2_grpc
 from lookalike_protos.packing import pack_vectors
 from lookalike_protos.types.v1 import dba_pb2, space_pb2
 
 _CHUNK_BYTES = 1 << 20
 _CONTEST_SECONDS = 3_600
-_OPTIONS = [("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_message_length", 16 << 20)]
 
 
 def rank_over_grpc(queries: Rows, references: Rows, k: int, dba_k: int, workdir: Path) -> dict[str, Any]:
@@ -36,7 +31,8 @@ def rank_over_grpc(queries: Rows, references: Rows, k: int, dba_k: int, workdir:
         `rank`, the answer streamed meanwhile. `stream`: the same messages from a server that has them ready. `contest_share`: `total` as
         a share of one hour. `answer_bytes` is what was streamed; `upsert_seconds` what it took to write both collections.
     """
-    with _server(workdir) as channel:
+    with running_indexer(workdir / "data") as server:
+        channel = server.channel
         began = time.perf_counter()
         _write(channel, "queries", queries)
         _write(channel, "references", references)
@@ -50,25 +46,6 @@ def rank_over_grpc(queries: Rows, references: Rows, k: int, dba_k: int, workdir:
         "answer_bytes": sum(len(each) for each in answer),
         "contest_share": seconds["total"] / _CONTEST_SECONDS,
     }
-
-
-@contextmanager
-def _server(workdir: Path) -> Iterator[grpc.Channel]:
-    announcement = workdir / "announced.json"
-    program = [sys.executable, "-m", "lookalike_indexer", "--data", str(workdir / "data"), "--port", "0", "--announce", str(announcement)]
-    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    with (workdir / "server.log").open("wb") as log:
-        process = subprocess.Popen(program, stderr=log, env={**os.environ, **one_thread})
-    try:
-        while not announcement.exists():
-            if process.poll() is not None:
-                raise RuntimeError((workdir / "server.log").read_text(encoding="utf-8"))
-            time.sleep(0.05)
-        with grpc.insecure_channel(json.loads(announcement.read_text(encoding="utf-8"))["address"], _OPTIONS) as channel:
-            yield channel
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def _write(channel: grpc.Channel, name: str, rows: Rows) -> None:
@@ -115,11 +92,11 @@ def _stream_seconds(answer: list[bytes]) -> float:
         return iter(answer)
 
     handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_stream_rpc_method_handler(answers)
-    server = grpc.server(ThreadPoolExecutor(1), options=_OPTIONS)
+    server = grpc.server(ThreadPoolExecutor(1), options=CHANNEL_OPTIONS)
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("benchmark.Ready", {"Stream": handler})])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    with grpc.insecure_channel(f"127.0.0.1:{port}", _OPTIONS) as channel:
+    with grpc.insecure_channel(f"127.0.0.1:{port}", CHANNEL_OPTIONS) as channel:
         began = time.perf_counter()
         call: grpc.UnaryStreamMultiCallable[bytes, search_pb2.RankResponse]
         call = channel.unary_stream("/benchmark.Ready/Stream", response_deserializer=search_pb2.RankResponse.FromString)

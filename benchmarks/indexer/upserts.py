@@ -5,21 +5,19 @@ All write the same items in the same chunks, one transaction with synchronous=FU
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.process import running_indexer
 from lookalike import Client, Item, Servers, Space
 from lookalike_indexer.admission import Offer
 from lookalike_indexer.collection import OpenCollection, create_folder
@@ -100,29 +98,13 @@ def _grpc(folder: Path, vectors: Vectors) -> float:
     """A server of its own and the synchronous client."""
     space = Space(_FINGERPRINT, "bench", 1, "plain", vectors.shape[1])
     items = [Item(_id(n), _label(n), _uri(n)) for n in range(len(vectors))]
-    with _server(folder) as address, Client(Servers(indexer=address)) as client:
+    with running_indexer(folder / "data") as server, Client(Servers(indexer=server.address)) as client:
         name = client.indexer.create_collection("bench", space).name
         started = time.perf_counter()
         result = client.indexer.upsert_items(name, items, vectors, space)
         seconds = time.perf_counter() - started
         assert result.kept_count == len(items)
         return seconds
-
-
-@contextmanager
-def _server(folder: Path) -> Iterator[str]:
-    announcement = folder / "address.json"
-    program = [sys.executable, "-m", "lookalike_indexer", "--data", str(folder / "data"), "--port", "0", "--log-level", "error"]
-    process = subprocess.Popen([*program, "--auto-build-share", "0", "--announce", str(announcement)])
-    try:
-        while not announcement.exists():
-            if process.poll() is not None:
-                raise RuntimeError(f"the indexer ended with status {process.returncode}")
-            time.sleep(0.05)
-        yield json.loads(announcement.read_text())["address"]
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def _slices(count: int, chunk: int) -> Sequence[slice]:
