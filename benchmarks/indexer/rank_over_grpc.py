@@ -53,7 +53,7 @@ def _write(channel: grpc.Channel, name: str, rows: Rows) -> None:
     request = collections_pb2.CreateCollectionRequest(collection_id=name, collection=collections_pb2.Collection(space=space))
     collections_pb2_grpc.CollectionServiceStub(channel).CreateCollection(request)
     vectors = rows.map()
-    step = max(1, _CHUNK_BYTES // (4 * rows.dim))
+    step = max(1, min(1_000, _CHUNK_BYTES // (4 * rows.dim)))
     chunks = (_chunk(vectors[first : first + step], first, space) for first in range(0, rows.count, step))
     answers = items_pb2_grpc.ItemServiceStub(channel).UpsertItems(
         itertools.chain([items_pb2.UpsertItemsRequest(collection=f"collections/{name}")], chunks)
