@@ -38,8 +38,10 @@ DEPTHS: Final = {
 }
 # Numbers of hits that share probes, and how many these are: the more hits, the more each probe tells, and costs.
 _GROUPS: Final = (((1, 10), MAX_PROBES), ((100,), 300), ((1_000,), 150))
-# Seconds for the efforts of an index in each of those groups.
+# Seconds for the efforts of an index in each of those groups: at most, at least, and for each number in the vectors.
 _MOST_SECONDS = 10.0
+_LEAST_SECONDS = 1.0
+_SECONDS_A_NUMBER = 1e-7
 # Within so much of the cheapest, what is cheapest is decided by timing again, turn by turn.
 _NEAR = 1.25
 _FINALISTS = 4
@@ -61,6 +63,7 @@ class Contest:
     def __init__(self, snapshot: Snapshot, served: NDArray[np.float32], target: float, forced: Source | None) -> None:
         """`served` are the unit rows [n, dim] that searches see; `forced` is the source that wins whatever is measured."""
         self._served = served
+        self._seconds = min(_MOST_SECONDS, _LEAST_SECONDS + _SECONDS_A_NUMBER * served.size)
         self._exact = ExactCandidates(served)
         self._target = target
         self._forced = forced
@@ -152,7 +155,7 @@ class Contest:
             last = {each.k: each for each in step}.values()
             if all(each.recall_low >= LEVELS[-1] or each.recall == 1.0 for each in last):
                 break
-            if now - started > (_MOST_SECONDS / 4 if done else _MOST_SECONDS):
+            if now - started > (self._seconds / 4 if done else self._seconds):
                 break
             if not self._forced and 1e3 * (now - step_started) / len(probes.rows) > (most / 4 if done else most):
                 break
