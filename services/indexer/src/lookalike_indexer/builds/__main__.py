@@ -8,7 +8,8 @@ import time
 from lookalike_indexer.builds.job import Job, Line
 from lookalike_indexer.builds.stages import run_build
 from lookalike_indexer.database import refusing_when_full
-from lookalike_indexer.records import Failure, Progress
+from lookalike_indexer.failures import failure_of
+from lookalike_indexer.records import Progress
 from lookalike_indexer.worker import begin
 from lookalike_runtime.errors import ServiceError
 
@@ -40,7 +41,7 @@ def main() -> int:
         with refusing_when_full():
             write(Line(report=run_build(job, Teller())))
     except ServiceError as error:
-        write(Line(failure=Failure(code=error.code, reason=error.reason, message=error.message)))
+        write(Line(failure=failure_of(error)))
         return 1
     return 0
 

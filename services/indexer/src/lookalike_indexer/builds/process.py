@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 
 from lookalike_indexer.builds.job import Job, Line
 from lookalike_indexer.records import BuildReport, Failure, Progress
+from lookalike_indexer.worker_process import start_worker
 
 # A report holds all that was measured.
 _MAX_LINE_BYTES = 16 << 20
@@ -29,13 +29,8 @@ class BuildProcess:
 
     @classmethod
     async def start(cls, job: Job) -> BuildProcess:
-        """Start the process. It ends by itself when this one does, since it reads the end of its stdin then."""
-        program = (sys.executable, "-m", "lookalike_indexer.builds")
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(*program, stdin=pipe, stdout=pipe, limit=_MAX_LINE_BYTES)
-        assert process.stdin is not None
-        process.stdin.write(job.model_dump_json().encode() + b"\n")
-        return cls(process)
+        """Start the process; it ends when this one does."""
+        return cls(await start_worker("lookalike_indexer.builds", job, _MAX_LINE_BYTES))
 
     async def result(self, tell: Callable[[Progress], Awaitable[None]]) -> BuildReport:
         """Pass progress to `tell` and return the report; raises BuildFailed."""

@@ -18,6 +18,7 @@ from lookalike_indexer.builds.room import require_room
 from lookalike_indexer.catalog import Catalog
 from lookalike_indexer.collection import OpenCollection
 from lookalike_indexer.collections import Collections
+from lookalike_indexer.failures import failure_of
 from lookalike_indexer.records import ENDED, Build, BuildSpec, Collection, Event, Failure, Progress
 from lookalike_runtime.errors import FailedPrecondition, NotFound, ResourceExhausted, ServiceError
 
@@ -186,7 +187,7 @@ class BuildQueue:
         except DamagedBuild as error:
             await self._end(collection, number, Failure(code="DATA_LOSS", reason="BUILD_DAMAGED", message=f"{error}; start another build"))
         except ServiceError as error:
-            await self._end(collection, number, Failure(code=error.code, reason=error.reason, message=error.message))
+            await self._end(collection, number, failure_of(error))
         except Exception as error:
             # A mistake of ours ends the build, not the queue.
             log.exception("build_broke", collection=collection.name, build=number)

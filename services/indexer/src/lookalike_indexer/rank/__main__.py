@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 from lookalike_indexer.database import refusing_when_full
+from lookalike_indexer.failures import failure_of
 from lookalike_indexer.rank.job import Job, Line
 from lookalike_indexer.rank.stages import run_ranking
-from lookalike_indexer.records import Failure
 from lookalike_indexer.worker import begin
 from lookalike_runtime.errors import ServiceError
 
@@ -27,7 +27,7 @@ def main() -> int:
         with refusing_when_full():
             run_ranking(job, write)
     except ServiceError as error:
-        write(Line(failure=Failure(code=error.code, reason=error.reason, message=error.message)))
+        write(Line(failure=failure_of(error)))
         return 1
     return 0
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 import numpy as np
 
+from lookalike_indexer.failures import error_of
 from lookalike_indexer.rank.job import Job, Line, RowsHead, Start
-from lookalike_indexer.records import Failure, Progress
+from lookalike_indexer.records import Progress
+from lookalike_indexer.worker_process import start_worker
 from lookalike_retrieval import TopK
-from lookalike_runtime.errors import Internal, ServiceError
+from lookalike_runtime.errors import Internal
 
 _MAX_LINE_BYTES = 8 << 20  # 2,048 ids of 512 bytes, each of which JSON may write with six
 
@@ -45,13 +46,8 @@ class RankProcess:
 
     @classmethod
     async def start(cls, job: Job) -> RankProcess:
-        """Start the process. It ends by itself when this one does, since it reads the end of its stdin then."""
-        program = (sys.executable, "-m", "lookalike_indexer.rank")
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(*program, stdin=pipe, stdout=pipe, limit=_MAX_LINE_BYTES)
-        assert process.stdin is not None
-        process.stdin.write(job.model_dump_json().encode() + b"\n")
-        return cls(process)
+        """Start the process; it ends when this one does."""
+        return cls(await start_worker("lookalike_indexer.rank", job, _MAX_LINE_BYTES))
 
     async def parts(self) -> AsyncGenerator[Part, None]:
         """Yield the start, the reference ids, then rows with progress between; raises ServiceError if it comes to nothing.
@@ -63,7 +59,7 @@ class RankProcess:
             if line.end:
                 return
             if line.failure:
-                raise _error_of(line.failure)
+                raise error_of(line.failure)
             if line.rows:
                 yield await self._rows(line.rows)
             elif line.reference_ids:
@@ -92,8 +88,3 @@ class RankProcess:
         code = await self._process.wait()
         how = f"was ended by signal {-code}; the machine may be out of memory" if code < 0 else f"ended with status {code}"
         return Internal("RANK_CRASHED", f"the ranking's process {how}: the server's log holds what it said; try again")
-
-
-def _error_of(failure: Failure) -> ServiceError:
-    kinds = {kind.code: kind for kind in ServiceError.__subclasses__()}
-    return kinds.get(failure.code, ServiceError)(failure.reason, failure.message)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lookalike_indexer.collection import require_space
 from lookalike_indexer.collections import Summary
+from lookalike_indexer.failures import error_of
 from lookalike_indexer.records import (
     Build,
     BuildReport,
@@ -31,7 +32,7 @@ from lookalike_protos.indexer.v1 import builds_pb2, collections_pb2
 from lookalike_protos.packing import PackingError, unpack_vectors
 from lookalike_protos.types.v1 import dba_pb2, operations_pb2, space_pb2, vectors_pb2
 from lookalike_retrieval.dba import DEFAULT_POWER
-from lookalike_runtime.errors import ServiceError, invalid_field
+from lookalike_runtime.errors import invalid_field
 from lookalike_runtime.resource_names import parse_name
 from lookalike_runtime.status import status_of
 
@@ -62,7 +63,6 @@ SOURCES: dict[Source, builds_pb2.Source.ValueType] = {
     "exact": builds_pb2.SOURCE_EXACT,
     "hnsw": builds_pb2.SOURCE_HNSW,
 }
-ERRORS = {each.code: each for each in ServiceError.__subclasses__()}
 
 
 def collection_name(name: str) -> str:
@@ -213,9 +213,7 @@ def _progress_message(progress: Progress | None) -> operations_pb2.Progress | No
 
 
 def _failure_message(failure: Failure | None) -> Status | None:
-    if failure is None:
-        return None
-    return status_of(ERRORS.get(failure.code, ServiceError)(failure.reason, failure.message))
+    return status_of(error_of(failure)) if failure else None
 
 
 def _report_message(report: BuildReport) -> builds_pb2.BuildReport:
