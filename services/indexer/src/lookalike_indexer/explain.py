@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike_indexer.candidates.exact import rows_of
+from lookalike_indexer.ranking import NOISE, exact_scores
 from lookalike_indexer.search import Hits
 from lookalike_indexer.view import Averaged, View
 
 # Rows scored at once.
 _TILE = 4096
-# More than twice the error of a float32 inner product of unit rows.
-_NOISE = np.float32(2e-6)
 _NOTHING = Averaged([], np.empty(0, np.float32), np.empty(0, np.float32))
 
 
@@ -77,7 +76,7 @@ def _ranks(
     view: View, vectors: _Vectors, queries: NDArray[np.float32], places: Sequence[NDArray[np.int64]]
 ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.int64]]]:
     """Return the score of each hit with its query and its place by that."""
-    scores = [_exact_scores(vectors.of(each), query) for each, query in zip(places, queries, strict=True)]
+    scores = [exact_scores(vectors.of(each), query[None]) for each, query in zip(places, queries, strict=True)]
     orders = [np.argsort(each) for each in scores]
     ahead = [np.zeros(len(each) + 1, np.int64) for each in scores]
     for tile in vectors.tiles(view):
@@ -95,16 +94,10 @@ def _beaten(
     query: NDArray[np.float32], tile: NDArray[np.float32], quick: NDArray[np.float32], rising: NDArray[np.float32]
 ) -> NDArray[np.int64]:
     """Return how many of the scores `rising` each row of `tile` is above; those too near to tell by `quick` scores are scored again."""
-    surely, perhaps = np.searchsorted(rising + _NOISE, quick), np.searchsorted(rising - _NOISE, quick)
+    surely, perhaps = np.searchsorted(rising + NOISE, quick), np.searchsorted(rising - NOISE, quick)
     near = np.flatnonzero(surely != perhaps)
-    surely[near] = np.searchsorted(rising, _exact_scores(tile[near], query))
+    surely[near] = np.searchsorted(rising, exact_scores(tile[near], query[None]))
     return surely
-
-
-def _exact_scores(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return scores as the search gives them: equal vectors have equal ones."""
-    scores: NDArray[np.float32] = np.einsum("ij,j->i", vectors.astype(np.float64), query.astype(np.float64)).astype(np.float32)
-    return np.clip(scores, -1, 1)
 
 
 def _averaged(view: View, place: int) -> Averaged:

@@ -69,7 +69,7 @@ def best_scores(vectors: NDArray[np.float32], pictures: NDArray[np.float32]) -> 
 
 def settle(view: View, pictures: NDArray[np.float32], places: NDArray[np.int64]) -> Ranked:
     """Rank the items at `places`, rows of the build first, all of them."""
-    scores = [_settled(served_vectors(view, part), pictures) for part in _parts(places)]
+    scores = [exact_scores(served_vectors(view, part), pictures) for part in _parts(places)]
     return _sorted(view, places, np.concatenate([_NOTHING, *scores]))
 
 
@@ -82,8 +82,9 @@ def id_at(view: View, place: int) -> str:
     return view.fresh.ids[place - rows] if view.build is None or place >= rows else view.build.ids[place]
 
 
-def _settled(vectors: NDArray[np.float32], pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-    # Scored in float64, each row by itself, equal vectors tie wherever they lie.
+def exact_scores(vectors: NDArray[np.float32], pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the best score of each of `vectors` [n, dim] with any of `pictures` [p, dim], as it is answered."""
+    # In float64, each row by itself, they tie wherever they lie.
     wide = vectors.astype(np.float64)
     scores = (np.einsum("ij,j->i", wide, picture.astype(np.float64)) for picture in pictures)
     best: NDArray[np.float32] = functools.reduce(np.maximum, scores).astype(np.float32)
