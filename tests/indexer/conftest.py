@@ -11,6 +11,8 @@ from lookalike_indexer.catalog import Catalog, open_catalog
 from lookalike_indexer.collection import OpenCollection, create_folder
 from lookalike_indexer.database import Database
 from lookalike_indexer.records import Collection, Dba, Space, now
+from lookalike_indexer.store import Rows, Store, layout_of
+from lookalike_retrieval import normalise
 
 SPACE = Space(fingerprint="ls1:" + "a" * 64, model="shoes", version=1, profile="plain", dim=8)
 
@@ -54,3 +56,11 @@ def collection(tmp_path: Path, record: Collection) -> Iterator[OpenCollection]:
     opened = OpenCollection(tmp_path / record.uid, record)
     yield opened
     opened.close()
+
+
+def read_all(store: Store, dim: int) -> tuple[int, Rows]:
+    """Return the revision and all items ordered by id, from one state of the store."""
+    with store.one_state(1_000) as state:
+        items = [item for part in state.parts for item in part]
+        raw = np.frombuffer(b"".join(item.vector for item in items), layout_of(len(items[0].vector), dim)).reshape(-1, dim)
+        return state.revision, Rows([item.id for item in items], normalise(raw.astype(np.float32)))

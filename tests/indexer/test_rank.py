@@ -20,6 +20,7 @@ from lookalike_indexer.rank.stages import run_ranking
 from lookalike_indexer.records import Dba
 from lookalike_indexer.store import NewItem, Rows, Store
 from lookalike_runtime.errors import Aborted, FailedPrecondition, ResourceExhausted
+from tests.indexer.conftest import read_all
 
 DIM = 8
 Write = Callable[[int], None]
@@ -58,7 +59,7 @@ def writing_between_pages(store: Store, monkeypatch: pytest.MonkeyPatch, write: 
 def test_a_state_holds_all_items_by_id(store: Store, tmp_path: Path) -> None:
     put(store, [f"{n:05d}" for n in np.random.default_rng(0).permutation(3000)])
     state = take_state(store, DIM, tmp_path / "rows")
-    revision, rows = store.read_all(DIM)
+    revision, rows = read_all(store, DIM)
     assert (state.revision, state.ids) == (revision, rows.ids)
     assert (state.units == rows.units).all()
 
@@ -77,7 +78,7 @@ def test_a_state_is_of_one_revision_whatever_is_written_replaced_and_deleted_mea
 
     writing_between_pages(store, monkeypatch, write)
     state = take_state(store, DIM, tmp_path / "rows")
-    revision, rows = store.read_all(DIM)
+    revision, rows = read_all(store, DIM)
     assert (state.revision, state.ids) == (revision, rows.ids)
     assert (state.units == rows.units).all()
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("rows")] == ["rows"]

@@ -12,6 +12,7 @@ from lookalike_indexer.filters import OneOf
 from lookalike_indexer.store import Columns, FieldValues, NewItem, Store, StoredItem
 from lookalike_retrieval import normalise
 from lookalike_runtime.errors import ResourceExhausted, Unavailable
+from tests.indexer.conftest import read_all
 
 FULL = Columns(thumbnail=True, vector=True)
 
@@ -72,7 +73,7 @@ def test_a_snapshot_holds_up_no_writer(store: Store) -> None:
 
 def test_all_is_read_from_one_state_ordered_by_id(store: Store) -> None:
     write(store, "cab")
-    revision, rows = store.read_all(4)
+    revision, rows = read_all(store, 4)
     assert (revision, rows.ids) == (1, ["a", "b", "c"])
     np.testing.assert_allclose(np.linalg.norm(rows.units, axis=1), 1, rtol=1e-6)
 
@@ -160,7 +161,7 @@ def test_half_precision_is_stored_as_it_is_and_read_as_single(store: Store) -> N
     store.upsert([NewItem("a"), NewItem("b")], vectors)
     assert store.get("a", FULL)[1]["a"].vector == vectors[0].tobytes()
     expected = normalise(vectors.astype(np.float32))
-    for rows in (store.read_all(4)[1], store.changes(0, 4)[0], *store.pages_up_to(1, 4)):
+    for rows in (read_all(store, 4)[1], store.changes(0, 4)[0], *store.pages_up_to(1, 4)):
         assert rows.units.dtype == np.float32
         np.testing.assert_array_equal(rows.units, expected)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -219,10 +219,15 @@ class OpenCollection:
             raise NotFound("COLLECTION_NOT_FOUND", f"collection {self.name!r} was deleted meanwhile", metadata={"collection": self.name})
 
 
-def create_folder(folder: Path) -> None:
-    """Make the folder of a new collection, on the disk when this returns."""
+def leave_empty(store: Store) -> None:
+    """Fill nothing in."""
+
+
+def create_folder(folder: Path, fill: Callable[[Store], None] = leave_empty) -> None:
+    """Make the folder of a new collection, its store filled by `fill`, on the disk when this returns."""
     (folder / BUILDS_FOLDER).mkdir(parents=True)
-    Store(folder / ITEMS_FILE).close()
+    with closing(Store(folder / ITEMS_FILE)) as store:
+        fill(store)
     sync_folder(folder)
     sync_folder(folder.parent)
 

@@ -7,14 +7,14 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Callable, Iterable
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from lookalike_indexer.archives.reading import Archive
 from lookalike_indexer.build_log import BuildLog
 from lookalike_indexer.catalog import Catalog, etag_mismatch
-from lookalike_indexer.collection import BUILDS_FOLDER, ITEMS_FILE, OpenCollection, create_folder, etag_of
+from lookalike_indexer.collection import BUILDS_FOLDER, ITEMS_FILE, OpenCollection, create_folder, etag_of, leave_empty
 from lookalike_indexer.database import refusing_when_full
 from lookalike_indexer.engines import require_engine
 from lookalike_indexer.records import Collection, Dba, DType, Engine, Space, now
@@ -78,7 +78,7 @@ class Collections:
             expire_time=expire_time,
             dtype=dtype,
         )
-        return self._add(record, lambda _: None)
+        return self._add(record)
 
     def restore(self, name: str, archive: Archive, expire_time: int | None) -> Summary:
         """Make a collection of an archive; raises AlreadyExists, ResourceExhausted, or InvalidArgument for a damaged archive."""
@@ -92,15 +92,12 @@ class Collections:
         record = Collection(uid=uuid.uuid4().hex, name=name, **kept, create_time=now(), expire_time=expire_time)
         return self._add(record, fill)
 
-    def _add(self, record: Collection, fill: Callable[[Store], None]) -> Summary:
+    def _add(self, record: Collection, fill: Callable[[Store], None] = leave_empty) -> Summary:
         """Let a collection be known once its store is filled."""
-        self._catalog.require_free(record.name)
         folder = self._root / record.uid
         try:
             with refusing_when_full():
-                create_folder(folder)
-                with closing(Store(folder / ITEMS_FILE)) as store:
-                    fill(store)
+                create_folder(folder, fill)
             self._catalog.add(record)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -148,10 +145,8 @@ class Collections:
             revision, items, fresh = view.revision, view.item_count, view.fresh_item_count
         else:
             active = record.active_build
-            store = Store(self._root / record.uid / ITEMS_FILE)
-            built = self._builds.get(record.uid, active).report if active else None
-            revision, items, fresh = store.counts(built.revision if built else 0)
-            store.close()
+            with closing(Store(self._root / record.uid / ITEMS_FILE)) as store:
+                revision, items, fresh = store.counts(self._built_revision(record))
         record = record.model_copy(update={"active_build": active})
         return Summary(record, revision, items, fresh, etag_of(record.uid, revision, active))
 
@@ -162,14 +157,14 @@ class Collections:
 
     def drift(self, record: Collection) -> Drift:
         """Return what has changed since a collection's active build, without opening it for searches."""
+        since, opened = self._built_revision(record), self._open.get(record.uid)
+        with nullcontext(opened.store) if opened else closing(Store(self._root / record.uid / ITEMS_FILE)) as store:
+            return Drift(*store.drift(since))
+
+    def _built_revision(self, record: Collection) -> int:
+        """Return the revision that a collection's active build holds, 0 without one."""
         built = self._builds.get(record.uid, record.active_build).report if record.active_build else None
-        opened = self._open.get(record.uid)
-        store = opened.store if opened else Store(self._root / record.uid / ITEMS_FILE)
-        try:
-            return Drift(*store.drift(built.revision if built else 0))
-        finally:
-            if not opened:
-                store.close()
+        return built.revision if built else 0
 
     def summaries(self, records: Iterable[Collection]) -> list[Summary]:
         """Return what is in each of several collections, less those that are deleted meanwhile."""

@@ -225,13 +225,9 @@ class Store:
 
     def get(self, ids: Iterable[str], columns: Columns) -> tuple[int, dict[str, StoredItem]]:
         """Return the revision and, by id, those of the items that are there."""
-        wanted = iter(ids)
-        found: dict[str, StoredItem] = {}
         with self._database.reading() as connection:
-            while part := list(itertools.islice(wanted, _IDS_AT_ONCE)):
-                places = ",".join("?" * len(part))
-                found |= {item.id: item for item in _items(connection, columns, f"WHERE id IN ({places})", part)}
-            return _revision(connection), found
+            parts = (_items(connection, columns, f"WHERE {which}", part) for which, part in _by_id(ids))
+            return _revision(connection), {item.id: item for part in parts for item in part}
 
     def matching(self, item_filter: Filter) -> tuple[int, list[str]]:
         """Return the revision and the ids of the items that meet a filter, in no order."""
@@ -249,14 +245,10 @@ class Store:
 
     def labels(self, ids: Iterable[str]) -> dict[str, tuple[str, int]]:
         """Return, by id, the label of those of the items that are there and the revision of their last write."""
-        wanted = iter(ids)
-        found: dict[str, tuple[str, int]] = {}
+        query = "SELECT id, label, sequence FROM item WHERE "
         with self._database.reading() as connection:
-            while part := list(itertools.islice(wanted, _IDS_AT_ONCE)):
-                places = ",".join("?" * len(part))
-                rows = connection.execute(f"SELECT id, label, sequence FROM item WHERE id IN ({places})", part)  # noqa: S608 - values are bound
-                found |= {each: (label, sequence) for each, label, sequence in rows}
-        return found
+            parts = (connection.execute(query + which, part) for which, part in _by_id(ids))
+            return {each: (label, sequence) for part in parts for each, label, sequence in part}
 
     def all_labels(self) -> tuple[int, list[tuple[str, str]]]:
         """Return the revision, and the id and label of every item."""
@@ -288,11 +280,6 @@ class Store:
                     return _revision(connection), page, True
                 page.append(item)
             return _revision(connection), page, False
-
-    def read_all(self, dim: int) -> tuple[int, Rows]:
-        """Return the revision and all items ordered by id, from one state of the store."""
-        with self._database.reading() as connection:
-            return _revision(connection), _rows(connection, _count(connection), dim, "SELECT id, vector FROM item ORDER BY id", ())
 
     @contextmanager
     def one_state(self, at_once: int) -> Iterator[OneState]:
@@ -370,6 +357,13 @@ class Store:
 def layout_of(size: int, dim: int) -> np.dtype[np.floating[Any]]:
     """Return how a stored vector of `dim` numbers and `size` bytes is laid out: float32 or float16, little-endian."""
     return np.dtype(f"<f{size // dim}")
+
+
+def _by_id(ids: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield conditions on ids, each with the values that are bound in it, as many as SQLite takes at once."""
+    wanted = iter(ids)
+    while part := list(itertools.islice(wanted, _IDS_AT_ONCE)):
+        yield f"id IN ({','.join('?' * len(part))})", part
 
 
 def _count(connection: sqlite3.Connection) -> int:

@@ -59,10 +59,7 @@ class BuildServicer(builds_pb2_grpc.BuildServiceServicer):
         record = await to_thread(self._catalog.resolve, collection_id("parent", request.parent))
         builds = await to_thread(self._builds.page, record.uid, before, size + 1)
         token = encode_token(str(builds[size - 1].number)) if len(builds) > size else ""
-        messages = [build_message(record, build) for build in builds[:size]]
-        for message in messages:
-            if message.HasField("report"):
-                message.report.ClearField("measured")
+        messages = [build_message(record, _without_measured(build)) for build in builds[:size]]
         return builds_pb2.ListBuildsResponse(builds=messages, next_page_token=token)
 
     async def CancelBuild(self, request: builds_pb2.CancelBuildRequest, context: Context) -> builds_pb2.Build:
@@ -89,6 +86,11 @@ class BuildServicer(builds_pb2_grpc.BuildServiceServicer):
 
     async def _message(self, collection: str, build: Build) -> builds_pb2.Build:
         return build_message(await to_thread(self._catalog.find, collection), build)
+
+
+def _without_measured(build: Build) -> Build:
+    """Return a build as lists have it."""
+    return build.model_copy(update={"report": build.report.model_copy(update={"measured": ()})}) if build.report else build
 
 
 def _spec(message: builds_pb2.BuildSpec) -> BuildSpec:
