@@ -40,6 +40,17 @@ class DataFolder:
         self._lock.release()
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is there whole, on the disk, or not at all; what was there before is replaced."""
+    aside = path.with_name(f".{path.name}.part")
+    with aside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Put the names in `folder` on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -1,10 +1,9 @@
 """What was decided for a job before its first step, kept so that a run that goes on decides nothing again."""
 
-import os
 from pathlib import Path
 
 from lookalike_model.records import Record
-from lookalike_runtime.data_folder import sync_folder
+from lookalike_runtime.data_folder import write_whole
 from lookalike_trainer.training.resolve import ResolvedRecipe
 
 FROZEN = "resolved.json"
@@ -25,10 +24,4 @@ def read_frozen(folder: Path) -> Frozen | None:
 
 def write_frozen(folder: Path, frozen: Frozen) -> None:
     """Write `resolved.json` whole or not at all."""
-    aside = folder / f".{FROZEN}.part"
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(frozen.model_dump_json(indent=1))
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(folder / FROZEN)
-    sync_folder(folder)
+    write_whole(folder / FROZEN, frozen.model_dump_json(indent=1).encode())

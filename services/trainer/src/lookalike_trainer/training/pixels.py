@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike_images import PictureError, Preprocessing, decode, preprocess
+from lookalike_runtime.data_folder import write_whole
 from lookalike_trainer.blobs import blob_path
 from lookalike_trainer.training.dataset import Picture, Unreadable
 from lookalike_trainer.training.errors import JobError, Reason
@@ -120,9 +121,7 @@ def _finish(arrays: dict[int, Pixels], unreadable: Sequence[Unreadable], scratch
             return  # in memory
         whole.flush()
     document = {"key": key, "unreadable": [asdict(each) for each in unreadable]}
-    aside = scratch / f".{_WHOLE}.part"
-    aside.write_text(json.dumps(document), encoding="utf-8")
-    aside.replace(scratch / _WHOLE)
+    write_whole(scratch / _WHOLE, json.dumps(document).encode())
 
 
 def _take_up(pictures: Sequence[Picture], specs: Sequence[Preprocessing], scratch: Path, key: str) -> PixelStore | None:

@@ -15,6 +15,7 @@ from lookalike_model.bundle import Bundle
 from lookalike_model.embedding_model import EmbeddingModel
 from lookalike_model.network import RetrievalNetwork
 from lookalike_model.profile import Profile
+from lookalike_runtime.data_folder import write_whole
 from lookalike_trainer.data_checks.findings import Findings, check_data, on_both_sides
 from lookalike_trainer.data_checks.suspects_csv import suspects_csv
 from lookalike_trainer.report.curves import boxes, read_figures
@@ -184,6 +185,4 @@ def _write(folder: Path, findings: Findings, page: Page) -> None:
         (CHECKS, json.dumps(findings.model_dump(mode="json"), ensure_ascii=False, indent=1)),
         (PAGE, render(page)),
     ):
-        aside = folder / f".{name}.part"
-        aside.write_text(text, encoding="utf-8", errors="replace", newline="")
-        aside.replace(folder / name)
+        write_whole(folder / name, text.encode(errors="replace"))

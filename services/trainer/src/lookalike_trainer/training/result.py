@@ -1,7 +1,6 @@
 """How a worker hands back what came of a job."""
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,7 +9,7 @@ from typing import Any
 
 from lookalike_model.bundle import Bundle
 from lookalike_model.ensemble import Ensemble
-from lookalike_runtime.data_folder import sync_folder
+from lookalike_runtime.data_folder import write_whole
 from lookalike_trainer.training.checkpoints import Checkpoints
 from lookalike_trainer.training.errors import Reason
 from lookalike_trainer.training.frozen import FROZEN
@@ -77,19 +76,13 @@ def has_failed(folder: Path) -> bool:
 
 def write_result(folder: Path, result: Result | Checked) -> None:
     """Write `result.json`; once it is there, the job is done."""
-    _write(folder / RESULT, asdict(result))
+    write_whole(folder / RESULT, _json(asdict(result)))
 
 
 def write_error(folder: Path, reason: Reason, message: str) -> None:
     """Write `error.json`."""
-    _write(folder / ERROR, {"reason": reason.value, "message": message})
+    write_whole(folder / ERROR, _json({"reason": reason.value, "message": message}))
 
 
-def _write(path: Path, document: Mapping[str, Any]) -> None:
-    aside = path.with_name(f".{path.name}.part")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(document, indent=1, ensure_ascii=False))
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-    sync_folder(path.parent)
+def _json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, indent=1, ensure_ascii=False).encode()

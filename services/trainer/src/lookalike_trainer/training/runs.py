@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lookalike_model.records import Record
+from lookalike_runtime.data_folder import write_whole
 from lookalike_trainer.training.events import EventLog, Stage
 from lookalike_trainer.training.job import RUNS
 from lookalike_trainer.training.recipe import SplitRecipe
@@ -65,9 +66,7 @@ def read_outcome(folder: Path) -> Outcome | None:
 
 def write_outcome(folder: Path, outcome: Outcome) -> None:
     """Once it is there, the run is not done again."""
-    aside = folder / f".{_OUTCOME}.part"
-    aside.write_text(json.dumps(outcome.model_dump(mode="json")), encoding="utf-8")
-    aside.replace(folder / _OUTCOME)
+    write_whole(folder / _OUTCOME, json.dumps(outcome.model_dump(mode="json")).encode())
 
 
 def spread_of(outcomes: Sequence[Outcome]) -> dict[str, float]:
