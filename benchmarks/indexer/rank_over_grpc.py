@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,16 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import numpy as np
-from numpy.typing import NDArray
 
+from benchmarks.indexer.filling import filled
 from benchmarks.indexer.gemm import Rows
-from benchmarks.process import CHANNEL_OPTIONS, running_indexer
-from lookalike_protos.indexer.v1 import collections_pb2, collections_pb2_grpc, items_pb2, items_pb2_grpc, search_pb2, search_pb2_grpc
-from lookalike_protos.packing import pack_vectors
-from lookalike_protos.types.v1 import dba_pb2, space_pb2
+from benchmarks.process import CHANNEL_OPTIONS, IndexerProcess, running_indexer
+from lookalike_protos.indexer.v1 import search_pb2
+from lookalike_protos.types.v1 import dba_pb2
 
-_CHUNK_BYTES = 1 << 20
 _CONTEST_SECONDS = 3_600
 
 
@@ -32,12 +28,11 @@ def rank_over_grpc(queries: Rows, references: Rows, k: int, dba_k: int, workdir:
         a share of one hour. `answer_bytes` is what was streamed; `upsert_seconds` what it took to write both collections.
     """
     with running_indexer(workdir / "data") as server:
-        channel = server.channel
         began = time.perf_counter()
-        _write(channel, "queries", queries)
-        _write(channel, "references", references)
+        filled(server, "queries", queries.map())
+        filled(server, "references", references.map())
         written = time.perf_counter() - began
-        seconds, answer = _rank(channel, k, dba_k)
+        seconds, answer = _rank(server, k, dba_k)
     return {
         "dba_k": dba_k,
         "upsert_seconds": written,
@@ -48,26 +43,7 @@ def rank_over_grpc(queries: Rows, references: Rows, k: int, dba_k: int, workdir:
     }
 
 
-def _write(channel: grpc.Channel, name: str, rows: Rows) -> None:
-    space = space_pb2.Space(fingerprint="ls1:" + "0" * 64, model="drawn", version=1, dim=rows.dim, metric=space_pb2.METRIC_COSINE)
-    request = collections_pb2.CreateCollectionRequest(collection_id=name, collection=collections_pb2.Collection(space=space))
-    collections_pb2_grpc.CollectionServiceStub(channel).CreateCollection(request)
-    vectors = rows.map()
-    step = max(1, min(1_000, _CHUNK_BYTES // (4 * rows.dim)))
-    chunks = (_chunk(vectors[first : first + step], first, space) for first in range(0, rows.count, step))
-    answers = items_pb2_grpc.ItemServiceStub(channel).UpsertItems(
-        itertools.chain([items_pb2.UpsertItemsRequest(collection=f"collections/{name}")], chunks)
-    )
-    for _ in answers:
-        pass
-
-
-def _chunk(vectors: NDArray[np.float32], first: int, space: space_pb2.Space) -> items_pb2.UpsertItemsRequest:
-    items = [items_pb2.Item(id=f"{place:08d}") for place in range(first, first + len(vectors))]
-    return items_pb2.UpsertItemsRequest(chunk=items_pb2.UpsertChunk(items=items, vectors=pack_vectors(vectors, space)))
-
-
-def _rank(channel: grpc.Channel, k: int, dba_k: int) -> tuple[dict[str, float], list[bytes]]:
+def _rank(server: IndexerProcess, k: int, dba_k: int) -> tuple[dict[str, float], list[bytes]]:
     dba = dba_pb2.DbaSpec(k=dba_k)
     request = search_pb2.RankRequest(
         query_collection="collections/queries", reference_collection="collections/references", k=k, query_dba=dba, reference_dba=dba
@@ -75,7 +51,7 @@ def _rank(channel: grpc.Channel, k: int, dba_k: int) -> tuple[dict[str, float], 
     began = time.perf_counter()
     reached: dict[str, float] = {}
     answer = []
-    for part in search_pb2_grpc.SearchServiceStub(channel).Rank(request):
+    for part in server.searches.Rank(request):
         stage = part.progress.stage if part.HasField("progress") else str(part.WhichOneof("message"))
         reached[stage] = time.perf_counter() - began
         answer.append(part.SerializeToString())
