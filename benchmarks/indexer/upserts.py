@@ -120,4 +120,4 @@ def _label(number: int) -> str:
 
 
 def _uri(number: int) -> str:
-    return f"file:///pictures/{_id(number)}"
+    return f"pictures/{_id(number)}"

@@ -65,7 +65,7 @@ def test_what_is_written_is_read_back() -> None:
         (DbaSpec(3, DbaWeights.RANK), dba_pb2.DbaSpec),
         (Init(weights=WeightsFile("resnet50", "ab")), jobs_pb2.Init),
         (TrainSpec("datasets/d", "m", "triplet", {"loop.epochs": "3"}, Init(random="resnet18"), 7), jobs_pb2.TrainSpec),
-        (Item("a/b.png", "a", "file:///a/b.png", b"\x01", b"\x02", {"size": 4.0, "tags": ["x"]}), items_pb2.Item),
+        (Item("a/b.png", "a", "pictures/a/b.png", b"\x01", b"\x02", {"size": 4.0, "tags": ["x"]}), items_pb2.Item),
     ):
         assert read(type(value), write(value, message)) == value
 

@@ -55,7 +55,7 @@ def _item(number: int) -> NewItem:
     if number % 3 == 0:
         return NewItem(f"{number:04}")
     payload = json.dumps({"price": number / 8, "tags": ["a", None], "nested": {"ünï": True}}, ensure_ascii=False)
-    return NewItem(f"{number:04} ✓", f"label\n{number}", f"file:///{number}.png", bytes([number % 256]) * number, b"x" * 32, payload)
+    return NewItem(f"{number:04} ✓", f"label\n{number}", f"pictures/{number}.png", bytes([number % 256]) * number, b"x" * 32, payload)
 
 
 def test_an_archive_gives_back_every_item_as_it_was(collections: Collections, archive: bytes) -> None:

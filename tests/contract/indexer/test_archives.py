@@ -41,7 +41,7 @@ def test_an_imported_collection_answers_as_the_exported_one_does(
 ) -> None:
     name = indexer.create(f"c{uuid.uuid4().hex[:12]}", dim=300)
     ids, vectors = [f"{number:04}" for number in range(2_500)], rng.standard_normal((2_500, 300)).astype(np.float32)
-    indexer.upsert(name, ids, vectors, thumbnail=b"small", uri="file:///a")
+    indexer.upsert(name, ids, vectors, thumbnail=b"small", uri="a.png")
     start, archive = _exported(archives, name)
     assert (start.collection, start.item_count) == (name, 2_500)
     again = archives.ImportCollection(_requests("again-" + uuid.uuid4().hex[:8], archive))

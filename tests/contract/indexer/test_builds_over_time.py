@@ -162,7 +162,7 @@ class Secret:
 def test_a_purge_leaves_no_byte_of_a_deleted_item_anywhere(start: Start) -> None:
     server = start()
     name = server.create("c")
-    server.upsert(name, numbered(0, 300), vectors_for(300), uri="file:///x", thumbnail=b"t" * 3000)
+    server.upsert(name, numbered(0, 300), vectors_for(300), uri="x.png", thumbnail=b"t" * 3000)
     secret = Secret(server, name)
     assert server.build(name, force_engine=True).active
     server.delete(name, [secret.traces["id"].decode(), "i0000"])

@@ -48,10 +48,10 @@ def test_an_item_comes_back_as_it_was_written_with_its_raw_vector(indexer: Index
     payload = Struct()
     payload.update({"price": 9.5, "tags": ["a", None, True], "deep": {"x": "ü"}})
     vectors = 3 * vectors_for(1)
-    indexer.upsert(name, ["shoe/1.jpg"], vectors, uri="file:///1.jpg", thumbnail=b"picture", content_sha256=b"s" * 32, payload=payload)
+    indexer.upsert(name, ["shoe/1.jpg"], vectors, uri="pictures/1.jpg", thumbnail=b"picture", content_sha256=b"s" * 32, payload=payload)
     answer = get(indexer, name, ["nobody", "shoe/1.jpg"], items_pb2.ITEM_VIEW_FULL)
     (item,) = answer.items
-    assert (item.id, item.label, item.uri) == ("shoe/1.jpg", "label of shoe/1.jpg", "file:///1.jpg")
+    assert (item.id, item.label, item.uri) == ("shoe/1.jpg", "label of shoe/1.jpg", "pictures/1.jpg")
     assert (item.thumbnail, item.content_sha256, item.payload) == (b"picture", b"s" * 32, payload)
     assert item.revision == answer.revision == 1
     assert item.create_time == item.update_time
