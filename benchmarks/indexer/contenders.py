@@ -62,7 +62,7 @@ def ours(method: str, build: ServedBuild, asked: Asked = NOTHING_ASKED) -> Itera
             parts = (queries[at : at + few] for at in range(0, len(queries), few))
             return [rows for part in parts for rows in _full(build, view, part, asked, few)]
 
-        entry = build.candidates.propose(np.resize(build.vectors[:1], (few, build.vectors.shape[1])), K, view.dead, asked).entry
+        entry = build.candidates.propose(np.resize(build.vectors[:1], (few, build.vectors.shape[1])), K, view.absent, asked).entry
         settings = {"source": "exact"} if entry is None else entry.model_dump(include=_SETTINGS)
         settings |= {"asked_recall": asked.recall} if asked.recall else {}
         yield Contender(method, settings, lambda queries: search(view, queries, K, asked=asked), found, (batch,))
@@ -72,7 +72,7 @@ def _full(build: ServedBuild, view: View, part: Vectors, asked: Asked, few: int)
     # The last batch is filled up, so that it is one.
     filled = part.take(range(few), axis=0, mode="wrap")
     # One more where exactly ten are proposed: the probe itself.
-    return build.candidates.propose(filled, K, view.dead, asked._replace(left_out=1)).rows[: len(part)]
+    return build.candidates.propose(filled, K, view.absent, asked._replace(left_out=1)).rows[: len(part)]
 
 
 def raw_annoy(vectors: Vectors, out: Path, trees: int, search_ks: Sequence[int]) -> Iterator[Contender]:

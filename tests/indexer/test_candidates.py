@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lookalike_indexer.candidates import Asked, Effort
+from lookalike_indexer.candidates.absent import Absent
 from lookalike_indexer.candidates.annoy import AnnoyCandidates, write_trees
 from lookalike_indexer.candidates.exact import ExactCandidates, rows_of
 from lookalike_indexer.candidates.reduction import PROJECTION_FILE, Reduction, open_reducer
@@ -34,14 +35,14 @@ def test_exact_proposes_the_nearest_live_rows() -> None:
     vectors, queries = units(200), units(3)
     dead = np.zeros(200, np.bool_)
     dead[::3] = True
-    proposal = ExactCandidates(vectors).propose(queries, 5, dead)
+    proposal = ExactCandidates(vectors).propose(queries, 5, Absent(dead))
     scores = np.where(dead, -2, queries @ vectors.T)
     np.testing.assert_array_equal(proposal.rows, np.argsort(-scores, axis=1)[:, :5])
     assert proposal.search_k == 0
 
 
 def test_exact_proposes_nothing_where_all_are_dead() -> None:
-    assert [len(rows) for rows in ExactCandidates(units(5)).propose(units(2), 3, np.ones(5, np.bool_)).rows] == [0, 0]
+    assert [len(rows) for rows in ExactCandidates(units(5)).propose(units(2), 3, Absent(np.ones(5, np.bool_))).rows] == [0, 0]
 
 
 def test_a_choice_of_all_rows_is_the_array_itself() -> None:
@@ -96,11 +97,11 @@ def test_annoy_proposes_no_dead_row_and_looks_deeper_for_them(tmp_path: Path) ->
     vectors = units(400)
     source = open_trees(tmp_path, vectors, Effort(400, 20))
     dead = np.zeros(400, np.bool_)
-    few = source.propose(vectors[:5], 1, dead)
+    few = source.propose(vectors[:5], 1, Absent(dead))
     assert few.search_k == 400
     assert all(len(rows) == 20 for rows in few.rows)
     dead[:200] = True
-    half = source.propose(vectors[:5], 1, dead)
+    half = source.propose(vectors[:5], 1, Absent(dead))
     assert half.search_k == 800
     assert all(len(rows) > 5 and not dead[rows].any() for rows in half.rows)
 
@@ -108,18 +109,18 @@ def test_annoy_proposes_no_dead_row_and_looks_deeper_for_them(tmp_path: Path) ->
 def test_annoy_looks_deeper_for_many_hits_but_as_told_if_told(tmp_path: Path) -> None:
     source = open_trees(tmp_path, units(400), Effort(400, 20))
     dead = np.zeros(400, np.bool_)
-    many = source.propose(units(1), 100, dead)
+    many = source.propose(units(1), 100, Absent(dead))
     assert (len(many.rows[0]), many.search_k) == (100, 2000)
     dead[:200] = True
     # Three candidates a hit where many rows do not count, and twice as many rows to find them among.
-    assert source.propose(units(1), 10, dead).search_k == 1200
-    assert source.propose(units(1), 100, dead, Asked(50)).search_k == 50
+    assert source.propose(units(1), 10, Absent(dead)).search_k == 1200
+    assert source.propose(units(1), 100, Absent(dead), Asked(50)).search_k == 50
 
 
 def test_vectors_that_cannot_be_reduced_are_indexed_as_they_are(tmp_path: Path) -> None:
     alike = normalise(np.ones((50, 16), np.float32))
     source = open_trees(tmp_path, alike)
-    assert len(source.propose(alike[:1], 10, np.zeros(50, np.bool_)).rows[0]) == 50
+    assert len(source.propose(alike[:1], 10, Absent(np.zeros(50, np.bool_))).rows[0]) == 50
 
 
 def test_the_engine_hnsw_is_refused_where_hnswlib_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,12 +145,12 @@ def test_a_graph_proposes_no_dead_row_and_nothing_where_it_finds_too_few(tmp_pat
     write_index(vectors, tmp_path, index)
     source = open_index(tmp_path, index, 16, 400, None).at(Effort(40, 20))
     dead = np.zeros(400, np.bool_)
-    assert [len(rows) for rows in source.propose(vectors[:3], 5, dead).rows] == [20] * 3
+    assert [len(rows) for rows in source.propose(vectors[:3], 5, Absent(dead)).rows] == [20] * 3
     dead[:200] = True
-    for rows in source.propose(vectors[:3], 5, dead).rows:
+    for rows in source.propose(vectors[:3], 5, Absent(dead)).rows:
         assert len(rows) > 5
         assert not dead[rows].any()
     # Places that no link leads to are not found: two rows alone in an index that is asked for more.
     write_index(vectors[:2], tmp_path, index)
     few = open_index(tmp_path, index, 16, 2, None).at(Effort(40, 20))
-    assert [len(rows) for rows in few.propose(vectors[:2], 5, np.zeros(2, np.bool_)).rows] == [2, 2]
+    assert [len(rows) for rows in few.propose(vectors[:2], 5, Absent(np.zeros(2, np.bool_))).rows] == [2, 2]

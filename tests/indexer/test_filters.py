@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lookalike_indexer.admission import Offer
 from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Proposal
+from lookalike_indexer.candidates.absent import Absent
 from lookalike_indexer.candidates.exact import ExactCandidates
 from lookalike_indexer.collection import OpenCollection
 from lookalike_indexer.filters import AllOf, AnyOf, Bound, Exists, Filter, Not, OneOf, Prefix, Range
@@ -142,10 +143,10 @@ class LastRows:
     def __init__(self, count: int, total: int) -> None:
         self._rows = np.arange(total - count, total)
 
-    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> Proposal:
-        return Proposal([self._rows[~dead[self._rows]]] * len(queries), 1, "annoy")
+    def propose(self, queries: NDArray[np.float32], k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> Proposal:
+        return Proposal([self._rows[~absent.rows[self._rows]]] * len(queries), 1, "annoy")
 
-    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> int:
+    def effort(self, queries: int, k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> int:
         return 1
 
 

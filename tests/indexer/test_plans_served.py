@@ -14,6 +14,7 @@ from lookalike_indexer.builds import contest, grid
 from lookalike_indexer.builds.job import Job
 from lookalike_indexer.builds.stages import run_build
 from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Candidates, Proposal
+from lookalike_indexer.candidates.absent import Absent
 from lookalike_indexer.candidates.exact import ExactCandidates
 from lookalike_indexer.candidates.planned import PlannedCandidates
 from lookalike_indexer.candidates.sources import file_of
@@ -137,7 +138,7 @@ def test_a_search_goes_by_the_smallest_planned_number_of_hits_that_suffices(buil
     depths = {(entry.k, entry.batch): entry.depth for entry in report.plan}
     dead = np.zeros(COUNT, np.bool_)
     for k, planned, count in ((1, 1, 1), (2, 10, 1), (10, 10, 7), (11, 100, 1), (100, 100, 8)):
-        proposal = opened.candidates.propose(np.asarray(clustered()[:count]), k, dead)
+        proposal = opened.candidates.propose(np.asarray(clustered()[:count]), k, Absent(dead))
         assert {len(rows) for rows in proposal.rows} == {depths[planned, count >= 8]}
 
 
@@ -147,11 +148,11 @@ class Noting:
     def __init__(self) -> None:
         self.asked: list[int | None] = []
 
-    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> Proposal:
+    def propose(self, queries: NDArray[np.float32], k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> Proposal:
         self.asked.append(asked.search_k)
         return Proposal([], 0)
 
-    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> int:
+    def effort(self, queries: int, k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> int:
         raise NotImplementedError
 
 
@@ -164,15 +165,15 @@ def test_search_k_asks_for_annoy_where_the_plan_has_it_and_is_without_meaning_el
         (PlanEntry(k=10, batch=False, source="scan", milliseconds=1), scan),
     ]
     planned = PlannedCandidates(entries, ExactCandidates(vectors))
-    planned.propose(query, 10, dead)
+    planned.propose(query, 10, Absent(dead))
     assert (annoy.asked, scan.asked) == ([], [None])
-    planned.propose(query, 10, dead, Asked(77))
+    planned.propose(query, 10, Absent(dead), Asked(77))
     assert (annoy.asked, scan.asked) == ([77], [None])
     without = PlannedCandidates(entries[1:], ExactCandidates(vectors))
-    without.propose(query, 10, dead, Asked(77))
+    without.propose(query, 10, Absent(dead), Asked(77))
     assert scan.asked == [None, 77]
     # What no entry is for is exact.
-    assert without.propose(query, 11, dead).source == "exact"
+    assert without.propose(query, 11, Absent(dead)).source == "exact"
 
 
 def test_a_forced_engine_answers_every_search_and_takes_its_search_k(build: Build) -> None:
@@ -191,10 +192,10 @@ def test_a_recall_is_answered_by_what_was_measured_to_reach_it_else_exactly() ->
     planned = PlannedCandidates(
         [(PlanEntry(k=10, batch=False, source="scan", recall_low=0.93, milliseconds=1), scan)], ExactCandidates(vectors)
     )
-    planned.propose(query, 10, dead, Asked(recall=0.93))
+    planned.propose(query, 10, Absent(dead), Asked(recall=0.93))
     assert len(scan.asked) == 1
-    assert planned.propose(query, 10, dead, Asked(recall=0.94)).source == "exact"
-    assert planned.effort(1, 10, dead, Asked(recall=0.94)) == COUNT
+    assert planned.propose(query, 10, Absent(dead), Asked(recall=0.94)).source == "exact"
+    assert planned.effort(1, 10, Absent(dead), Asked(recall=0.94)) == COUNT
     assert len(scan.asked) == 1
 
 

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lookalike_indexer.candidates import Effort, scan
+from lookalike_indexer.candidates.absent import Absent
 from lookalike_indexer.candidates.reduction import Reduction
 from lookalike_indexer.candidates.scan import ScanCandidates, best, write_scan
 from lookalike_indexer.records import Index
@@ -48,7 +49,7 @@ def test_candidates_are_the_best_live_rows_of_a_plain_loop_over_reduced_vectors(
     dead = np.zeros(300, np.bool_)
     dead[::3] = True
     queries = units(7)
-    proposal = source.propose(queries, 3, dead)
+    proposal = source.propose(queries, 3, Absent(dead))
     assert (proposal.search_k, proposal.source) == (0, "scan")
     projection = fit_pca(vectors, reduced_dim)
     reduced, reduced_queries = projection.apply(vectors), projection.apply(queries)
@@ -61,12 +62,12 @@ def test_candidates_are_the_best_live_rows_of_a_plain_loop_over_reduced_vectors(
 def test_many_hits_are_looked_for_deeper_and_no_more_rows_are_given_than_live(tmp_path: Path, vectors: NDArray[np.float32]) -> None:
     source = open_scan(tmp_path, vectors, 4).at(Effort(0, 10))
     dead = np.zeros(300, np.bool_)
-    assert [len(rows) for rows in source.propose(units(2), 50, dead).rows] == [50, 50]
-    assert len(source.propose(units(1), 200, dead).rows[0]) == 200
+    assert [len(rows) for rows in source.propose(units(2), 50, Absent(dead)).rows] == [50, 50]
+    assert len(source.propose(units(1), 200, Absent(dead)).rows[0]) == 200
     dead[:100] = True
-    assert len(source.propose(units(1), 50, dead).rows[0]) == 150
+    assert len(source.propose(units(1), 50, Absent(dead)).rows[0]) == 150
     dead[:] = False
     dead[5:] = True
-    assert set(source.propose(units(1), 200, dead).rows[0].tolist()) == {0, 1, 2, 3, 4}
+    assert set(source.propose(units(1), 200, Absent(dead)).rows[0].tolist()) == {0, 1, 2, 3, 4}
     dead[:] = True
-    assert [len(rows) for rows in source.propose(units(2), 3, dead).rows] == [0, 0]
+    assert [len(rows) for rows in source.propose(units(2), 3, Absent(dead)).rows] == [0, 0]

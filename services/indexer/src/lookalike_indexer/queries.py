@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -57,7 +58,7 @@ class Queries:
     @property
     def spans(self) -> list[slice]:
         """The rows of each query."""
-        return spans_of(self.sizes or (1,) * len(self.units))
+        return spans_of((1,) * len(self.units) if self.sizes is None else self.sizes)
 
     @property
     def each(self) -> Iterator[Query]:
@@ -114,5 +115,4 @@ def _mean(units: NDArray[np.float32], place: int) -> NDArray[np.float32]:
 
 def spans_of(sizes: Sequence[int]) -> list[slice]:
     """Return the rows that successive parts of these sizes have."""
-    ends = np.cumsum(sizes).tolist()
-    return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+    return [slice(end - size, end) for size, end in zip(sizes, accumulate(sizes), strict=True)]

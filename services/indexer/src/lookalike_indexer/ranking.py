@@ -16,6 +16,8 @@ from lookalike_indexer.view import View
 # More than twice the error of a float32 inner product of unit rows.
 NOISE = 2e-6
 _ROWS_AT_ONCE = 4096
+# To score so few exactly costs less than to find out which of them are worth it.
+_SETTLED_AT_ONCE = 64
 _ONE = np.float32(1)
 _NOTHING = np.empty(0, np.float32)
 
@@ -44,16 +46,17 @@ class Bench:
 
     def ranked(self, pictures: NDArray[np.float32], places: NDArray[np.int64], k: int) -> Ranked:
         """Rank the items at `places` by the best score that a row of `pictures` gives them, and keep `k`."""
-        parts = (served_vectors(self._view, part, self._room[: len(part)]) for part in _parts(places))
-        scores = np.concatenate([_NOTHING, *(best_scores(part, pictures) for part in parts)])
-        return settle(self._view, pictures, places[_worth_ranking(scores, k)]).first(k)
+        if len(places) > max(k, _SETTLED_AT_ONCE):
+            parts = (served_vectors(self._view, part, self._room) for part in _parts(places))
+            places = places[_best(np.concatenate([best_scores(part, pictures) for part in parts]), k, NOISE)]
+        return settle(self._view, pictures, places, k, self._room)
 
 
-def served_vectors(view: View, places: NDArray[np.int64], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-    """Return the unit vectors that are served at `places`, rows of the build first, in `out` [n, dim] if given."""
-    out = np.empty((len(places), view.dim), np.float32) if out is None else out
+def served_vectors(view: View, places: NDArray[np.int64], room: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """Return the unit vectors that are served at `places`, rows of the build first, in `room` [n or more, dim] if given."""
+    out = np.empty((len(places), view.dim), np.float32) if room is None else room[: len(places)]
     rows = len(view.dead)
-    split = int(np.count_nonzero(places < rows))
+    split = int(np.count_nonzero(places < rows)) if view.fresh.ids else len(places)
     if view.build is not None and split:
         view.build.vectors.take(places[:split], axis=0, out=out[:split], mode="clip")
     if split < len(places):
@@ -67,38 +70,35 @@ def best_scores(vectors: NDArray[np.float32], pictures: NDArray[np.float32]) -> 
     return scores
 
 
-def settle(view: View, pictures: NDArray[np.float32], places: NDArray[np.int64]) -> Ranked:
-    """Rank the items at `places`, rows of the build first, all of them."""
-    scores = [exact_scores(served_vectors(view, part), pictures) for part in _parts(places)]
-    return _sorted(view, places, np.concatenate([_NOTHING, *scores]))
+def settle(view: View, pictures: NDArray[np.float32], places: NDArray[np.int64], k: int, room: NDArray[np.float32] | None = None) -> Ranked:
+    """Rank the items at `places`, rows of the build first, by their exact scores, and keep `k`; in `room` as `served_vectors`."""
+    scores = np.concatenate([_NOTHING, *(exact_scores(served_vectors(view, part, room), pictures) for part in _parts(places))])
+    worthy = _best(scores, k)
+    numbers = places[worthy].tolist()
+    best = sorted(zip((-scores[worthy]).tolist(), _ids(view, numbers), numbers, strict=True))[:k]
+    return Ranked([place for _, _, place in best], [each for _, each, _ in best], [-score for score, _, _ in best])
 
 
 def _parts(places: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return [places[start : start + _ROWS_AT_ONCE] for start in range(0, len(places), _ROWS_AT_ONCE)]
 
 
-def id_at(view: View, place: int) -> str:
-    rows = len(view.dead)
-    return view.fresh.ids[place - rows] if view.build is None or place >= rows else view.build.ids[place]
+def _ids(view: View, places: list[int]) -> list[str]:
+    rows, built, fresh = len(view.dead), view.build.ids if view.build else [], view.fresh.ids
+    return [built[place] if place < rows else fresh[place - rows] for place in places]
 
 
 def exact_scores(vectors: NDArray[np.float32], pictures: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the best score of each of `vectors` [n, dim] with any of `pictures` [p, dim], as it is answered."""
     # In float64, each row by itself, they tie wherever they lie.
     wide = vectors.astype(np.float64)
-    scores = (np.einsum("ij,j->i", wide, picture.astype(np.float64)) for picture in pictures)
-    best: NDArray[np.float32] = functools.reduce(np.maximum, scores).astype(np.float32)
+    best: NDArray[np.float32] = functools.reduce(np.maximum, [np.vecdot(wide, each) for each in pictures]).astype(np.float32)
     return np.maximum(np.minimum(best, _ONE), -_ONE)
 
 
-def _sorted(view: View, places: NDArray[np.int64], scores: NDArray[np.float32]) -> Ranked:
-    ids = [id_at(view, place) for place in places.tolist()]
-    best = sorted(zip((-scores).tolist(), ids, places.tolist(), strict=True))
-    return Ranked([place for _, _, place in best], [each for _, each, _ in best], [-score for score, _, _ in best])
-
-
-def _worth_ranking(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+def _best(scores: NDArray[np.float32], k: int, noise: float = 0.0) -> NDArray[np.int64]:
+    """Return the places of the `k` best of `scores` [n], and of all that are no more than `noise` below the last of them."""
     if len(scores) <= k:
         return np.arange(len(scores))
-    threshold = np.partition(scores, len(scores) - k)[len(scores) - k] - NOISE
-    return np.flatnonzero(scores >= threshold)
+    last = np.partition(scores, len(scores) - k)[len(scores) - k]
+    return np.flatnonzero(scores >= last - np.float32(noise))

@@ -99,19 +99,19 @@ def _built(view: View, queries: Queries, k: int, exact: bool, asked: Asked) -> P
         return Proposal([np.empty(0, np.int64)] * len(units), 0)
     alive = view.alive_rows
     # Where a filter leaves fewer rows than the source would look at, it is cheaper to compare them all.
-    few = view.restricted and alive <= build.candidates.effort(len(units), k, view.dead, asked)
+    few = view.restricted and alive <= build.candidates.effort(len(units), k, view.absent, asked)
     source = build.exact if exact or few else build.candidates
     left_out = _left_out(view, queries)
     if queries.without:
         asked = asked._replace(left_out=max(map(len, left_out), default=0))
-    proposal = source.propose(units, k, view.dead, asked)
-    rows = [_less(rows, out) for rows, out in zip(proposal.rows, left_out, strict=True)]
+    proposal = source.propose(units, k, view.absent, asked)
+    rows = [_less(rows, out) for rows, out in zip(proposal.rows, left_out, strict=True)] if queries.without else proposal.rows
     # A source that finds fewer than there are would hide items: those queries are answered exactly. A filter may besides have left rows
     # far from a query only, where the source saw no more than the edge of them: that shows in less than twice what is asked for.
     wanted = _MARGIN * k if view.restricted and proposal.source != "exact" else k
     short = [place for place, found in enumerate(rows) if len(found) < min(wanted, alive - len(left_out[place]))]
     if short:
-        for place, found in zip(short, build.exact.propose(units[short], k, view.dead, asked).rows, strict=True):
+        for place, found in zip(short, build.exact.propose(units[short], k, view.absent, asked).rows, strict=True):
             rows[place] = _less(found, left_out[place])
     return proposal._replace(rows=rows)
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike_indexer.candidates.absent import Absent
 from lookalike_indexer.served_build import ServedBuild
 from lookalike_indexer.store import Rows
 
@@ -86,10 +87,14 @@ class View:
 
     restricted: bool = False
 
+    @cached_property
+    def absent(self) -> Absent:
+        return Absent(self.dead)
+
     @property
     def alive_rows(self) -> int:
         """Rows of the build that count."""
-        return len(self.dead) - int(np.count_nonzero(self.dead))
+        return self.absent.alive
 
     @property
     def item_count(self) -> int:

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike_indexer.candidates.absent import Absent
 from lookalike_indexer.records import PlanEntry, Source
 
 # Share of live rows from which their number alone is thought of, and candidates a hit below it.
@@ -15,7 +16,7 @@ _MARGIN = 3
 
 
 class Proposal(NamedTuple):
-    """Rows for each query, int64, none of them dead. `search_k` is the nodes looked at, 0 by any source but Annoy.
+    """Rows for each query, int64, none of them absent. `search_k` is the nodes looked at, 0 by any source but Annoy.
 
     `entry` is what was followed, of the build's plan or of what it measured; None if nothing was.
     """
@@ -50,14 +51,14 @@ NOTHING_ASKED = Asked()
 class Candidates(Protocol):
     """One source. Its rows are those of the vectors that it was made of."""
 
-    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> Proposal:
-        """Propose rows for unit `queries` [q, d] so that the best `k` of them are likely the nearest; `dead` [n] rows are left out.
+    def propose(self, queries: NDArray[np.float32], k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> Proposal:
+        """Propose rows for unit `queries` [q, d] so that the best `k` of them are likely the nearest; none is `absent`.
 
         `asked` is followed by sources that can; a recall is known to the plan alone.
         """
         ...
 
-    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> int:
+    def effort(self, queries: int, k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> int:
         """Return how many rows or nodes `propose` with so many queries and the same arguments looks at for each, as full vectors cost."""
         ...
 
@@ -74,12 +75,17 @@ class ReducedCandidates(Candidates, Protocol):
         ...
 
 
-def depth_among(depth: int, k: int, dead: NDArray[np.bool_]) -> int:
-    """Return how many candidates to look for, raised for many hits and for the share of rows that are dead."""
-    alive = max(1, len(dead) - int(np.count_nonzero(dead)))
-    return min(len(dead), -(-max(depth, least_depth(k, alive, len(dead))) * len(dead) // alive))
+def depth_among(depth: int, k: int, absent: Absent) -> int:
+    """Return how many candidates to look for, raised for many hits and for the share of rows that are absent."""
+    count, alive = len(absent), max(1, absent.alive)
+    return min(count, -(-max(depth, least_depth(k, alive, count)) * count // alive))
 
 
 def least_depth(k: int, alive: int, count: int) -> int:
     """Return how many live candidates to look for at least: more than `k` where filters or deletions may have left them unevenly."""
     return k if alive >= _NEARLY_ALL * count else _MARGIN * k
+
+
+def present(found: list[NDArray[np.int64]], absent: Absent) -> list[NDArray[np.int64]]:
+    """Return those of the rows `found` for each query that count."""
+    return [rows[~absent.rows[rows]] for rows in found] if absent.count else found

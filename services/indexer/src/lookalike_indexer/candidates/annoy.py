@@ -14,7 +14,8 @@ import numpy as np
 from annoy import AnnoyIndex
 from numpy.typing import NDArray
 
-from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal, depth_among
+from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal, depth_among, present
+from lookalike_indexer.candidates.absent import Absent
 from lookalike_indexer.candidates.reduction import Reducer
 from lookalike_indexer.records import Index
 
@@ -40,20 +41,20 @@ class AnnoyCandidates:
         other._effort = effort
         return other
 
-    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> Proposal:
-        effort = self._scaled(k, dead, asked.search_k)
-        return Proposal([rows[~dead[rows]] for rows in self.ordered(queries, effort)], effort.search_k, "annoy")
+    def propose(self, queries: NDArray[np.float32], k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> Proposal:
+        effort = self._scaled(k, absent, asked.search_k)
+        return Proposal(present(self.ordered(queries, effort), absent), effort.search_k, "annoy")
 
-    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> int:  # noqa: ARG002
-        return self._scaled(k, dead, asked.search_k).search_k
+    def effort(self, queries: int, k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> int:  # noqa: ARG002
+        return self._scaled(k, absent, asked.search_k).search_k
 
     def ordered(self, queries: NDArray[np.float32], effort: Effort) -> list[NDArray[np.int64]]:
         # The angular metric asks for no unit length.
         reduced = queries if self._reducer is None else self._reducer.project(queries, self._dims)
         return [np.array(self._trees.get_nns_by_vector(query, effort.depth, effort.search_k), np.int64) for query in reduced.tolist()]
 
-    def _scaled(self, k: int, dead: NDArray[np.bool_], search_k: int | None) -> Effort:
-        depth = depth_among(self._effort.depth, k, dead)
+    def _scaled(self, k: int, absent: Absent, search_k: int | None) -> Effort:
+        depth = depth_among(self._effort.depth, k, absent)
         return Effort(search_k or math.ceil(self._effort.search_k * max(1.0, depth / self._effort.depth)), depth)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Proposal
+from lookalike_indexer.candidates.absent import Absent
 from lookalike_retrieval import exact_topk
 
 
@@ -19,15 +20,15 @@ class ExactCandidates:
         self._vectors = vectors
         self.count = len(vectors)
 
-    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> Proposal:
-        live = np.flatnonzero(~dead)
+    def propose(self, queries: NDArray[np.float32], k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> Proposal:
+        live = absent.live
         if len(live) == 0:
             return Proposal([live] * len(queries), 0)
         top = exact_topk(queries, rows_of(self._vectors, live), k + asked.left_out)
         return Proposal(list(live[top.indices]), 0)
 
-    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> int:  # noqa: ARG002
-        return len(dead) - int(np.count_nonzero(dead))
+    def effort(self, queries: int, k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> int:  # noqa: ARG002
+        return absent.alive
 
 
 def rows_of(vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -16,7 +16,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal, depth_among
+from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal, depth_among, present
+from lookalike_indexer.candidates.absent import Absent
 from lookalike_indexer.candidates.reduction import Reducer
 from lookalike_indexer.records import Index
 from lookalike_runtime.errors import FailedPrecondition
@@ -55,12 +56,11 @@ class HnswCandidates:
         other._effort = effort
         return other
 
-    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> Proposal:  # noqa: ARG002
-        found = self.ordered(queries, self._scaled(k, dead))
-        return Proposal([rows[~dead[rows]] for rows in found] if dead.any() else found, 0, "hnsw")
+    def propose(self, queries: NDArray[np.float32], k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> Proposal:  # noqa: ARG002
+        return Proposal(present(self.ordered(queries, self._scaled(k, absent)), absent), 0, "hnsw")
 
-    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> int:  # noqa: ARG002
-        return self._scaled(k, dead).search_k * self._links
+    def effort(self, queries: int, k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> int:  # noqa: ARG002
+        return self._scaled(k, absent).search_k * self._links
 
     def ordered(self, queries: NDArray[np.float32], effort: Effort) -> list[NDArray[np.int64]]:
         reduced = queries if self._reducer is None else self._reducer.project(queries, self._dims)
@@ -75,8 +75,8 @@ class HnswCandidates:
             return [found for query in queries for found in self.ordered(query[None], effort)]
         return list(rows[:, : effort.depth].astype(np.int64))
 
-    def _scaled(self, k: int, dead: NDArray[np.bool_]) -> Effort:
-        depth = depth_among(self._effort.depth, k, dead)
+    def _scaled(self, k: int, absent: Absent) -> Effort:
+        depth = depth_among(self._effort.depth, k, absent)
         return Effort(math.ceil(max(self._effort.search_k, 1) * max(1.0, depth / self._effort.depth)), depth)
 
 

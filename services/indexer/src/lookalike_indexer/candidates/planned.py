@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Candidates, Effort, Proposal, ReducedCandidates
+from lookalike_indexer.candidates.absent import Absent
 from lookalike_indexer.candidates.exact import ExactCandidates
 from lookalike_indexer.candidates.reduction import open_reducer
 from lookalike_indexer.candidates.sources import open_index
@@ -26,16 +27,16 @@ class PlannedCandidates:
 
     def __init__(self, plan: Sequence[Way], exact: ExactCandidates, measured: Sequence[Way] = ()) -> None:
         """`exact` answers what no entry is for; those of `measured` answer what asks for a recall, beside those of the plan."""
-        self._plan = plan
+        self._plan = sorted(plan, key=_hits)
         self._measured = [*plan, *measured]
         self._exact = exact
 
-    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> Proposal:
+    def propose(self, queries: NDArray[np.float32], k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> Proposal:
         entry, source = self._chosen(len(queries), k, asked)
-        return source.propose(queries, k, dead, asked)._replace(entry=entry)
+        return source.propose(queries, k, absent, asked)._replace(entry=entry)
 
-    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> int:
-        return self._chosen(queries, k, asked)[1].effort(queries, k, dead, asked)
+    def effort(self, queries: int, k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> int:
+        return self._chosen(queries, k, asked)[1].effort(queries, k, absent, asked)
 
     def _chosen(self, queries: int, k: int, asked: Asked) -> tuple[PlanEntry | None, Candidates]:
         batch = queries >= BATCH_FROM
@@ -82,5 +83,9 @@ def open_plan(
 
 
 def _way(ways: Sequence[Way], k: int, batch: bool) -> Way | None:
-    fitting = [each for each in ways if each[0].batch == batch and each[0].k >= k]
-    return min(fitting, key=lambda each: each[0].k, default=None)
+    """Return the first of `ways`, those for few hits before those for many, that suffices."""
+    return next((each for each in ways if each[0].batch == batch and each[0].k >= k), None)
+
+
+def _hits(way: Way) -> int:
+    return way[0].k

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal, depth_among, least_depth
+from lookalike_indexer.candidates.absent import Absent
 from lookalike_indexer.candidates.reduction import Reducer
 from lookalike_indexer.records import Index
 
@@ -21,7 +22,7 @@ _NEVER = np.float32(-2)
 
 
 class ScanCandidates:
-    """The best `depth` rows by the cosine of reduced vectors. Dead rows are left out before, so that none takes a live one's place."""
+    """The best `depth` rows by the cosine of reduced vectors. Absent rows are left out before, so that none takes a live one's place."""
 
     def __init__(self, path: Path, index: Index, reducer: Reducer | None, count: int, effort: Effort = Effort(0, 1)) -> None:  # noqa: B008
         """Open what `write_scan` wrote of `count` rows; raises ValueError for a file of another shape."""
@@ -37,20 +38,18 @@ class ScanCandidates:
         other._depth = effort.depth
         return other
 
-    def propose(self, queries: NDArray[np.float32], k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> Proposal:  # noqa: ARG002
-        gone = np.flatnonzero(dead)
-        alive = len(dead) - len(gone)
-        depth = min(max(self._depth, least_depth(k, alive, len(dead))), alive)
+    def propose(self, queries: NDArray[np.float32], k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> Proposal:  # noqa: ARG002
+        depth = min(max(self._depth, least_depth(k, absent.alive, len(absent))), absent.alive)
         if depth == 0:
             return Proposal([np.empty(0, np.int64)] * len(queries), 0, "scan")
         rows: list[NDArray[np.int64]] = []
         for scores in self._scores(queries):
-            scores[:, gone] = _NEVER
+            scores[:, absent.places] = _NEVER
             rows += best(scores, depth)
         return Proposal(rows, 0, "scan")
 
-    def effort(self, queries: int, k: int, dead: NDArray[np.bool_], asked: Asked = NOTHING_ASKED) -> int:  # noqa: ARG002
-        return len(dead) * self._dims // self._reducer.dim + depth_among(self._depth, k, dead)
+    def effort(self, queries: int, k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> int:  # noqa: ARG002
+        return len(absent) * self._dims // self._reducer.dim + depth_among(self._depth, k, absent)
 
     def ordered(self, queries: NDArray[np.float32], effort: Effort) -> list[NDArray[np.int64]]:
         rows: list[NDArray[np.int64]] = []
