@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ MAX_URI_BYTES = 4 * 1024
 MAX_THUMBNAIL_BYTES = 32 * 1024
 MAX_PAYLOAD_BYTES = 64 * 1024
 SHA256_BYTES = 32
+_LIMITS = (("label", MAX_LABEL_BYTES), ("uri", MAX_URI_BYTES), ("thumbnail", MAX_THUMBNAIL_BYTES), ("payload", MAX_PAYLOAD_BYTES))
 
 
 class Offer(NamedTuple):
@@ -68,8 +69,12 @@ def judge(offers: Sequence[Offer], vectors: Vectors) -> tuple[list[int], list[Re
     seen: set[str] = set()
     admitted: list[int] = []
     refusals: list[Refusal] = []
-    for place, (offer, sent, largest) in enumerate(zip(offers, vectors.sent.tolist(), vectors.largest.tolist(), strict=True)):
-        error = _fault(offer, sent, largest, seen)
+    sound = (_sound(vectors.sent) & _sound(vectors.largest)).tolist()
+    for place, (offer, is_sound) in enumerate(zip(offers, sound, strict=True)):
+        error = _fault_of_id(offer.item.id, seen)
+        if error is None and not is_sound:
+            error = _fault_of_vector(float(vectors.sent[place]), float(vectors.largest[place]))
+        error = error or _fault_beside_vector(offer)
         seen.add(offer.item.id)
         if error is None:
             admitted.append(place)
@@ -110,37 +115,35 @@ def _largest(vectors: NDArray[np.float32 | np.float16]) -> NDArray[np.float32]:
     return largest
 
 
-def _fault(offer: Offer, sent: float, largest: float, seen: set[str]) -> InvalidArgument | None:
-    """Return what is wrong with an offer whose vector's largest absolute value was `sent`, and is `largest` as it is stored."""
-    size = _size(offer.item.id)
+def _sound(largest: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return np.isfinite(largest) & (largest > 0)
+
+
+def _fault_of_id(item_id: str, seen: Set[str]) -> InvalidArgument | None:
+    size = len(item_id.encode())
     if not 1 <= size <= MAX_ID_BYTES:
-        return _error("INVALID_ID", "id", f"{offer.item.id[:40]!r} has {size} bytes: 1 to {MAX_ID_BYTES}")
-    if offer.item.id in seen:
-        return _error("DUPLICATE_ID", "id", f"{offer.item.id!r} stands in the chunk twice: the first is the one that counts")
+        return _error("INVALID_ID", "id", f"{item_id[:40]!r} has {size} bytes: 1 to {MAX_ID_BYTES}")
+    if item_id in seen:
+        return _error("DUPLICATE_ID", "id", f"{item_id!r} stands in the chunk twice: the first is the one that counts")
+    return None
+
+
+def _fault_of_vector(sent: float, largest: float) -> InvalidArgument:
+    """Return what is wrong with a vector whose largest absolute value was `sent`, and is `largest` as it is stored."""
     if not math.isfinite(sent):
         return _error("NOT_FINITE", "vector", "it holds NaN or infinity")
     if sent == 0:
         return _error("ZERO_VECTOR", "vector", "all its numbers are zero: it has no direction")
+    stored = "float16, as the collection stores it, rounds to"
     if not math.isfinite(largest):
-        return _error(
-            "NOT_FINITE", "vector", f"it holds {sent:g}, which float16, as the collection stores it, rounds to infinity: scale it down"
-        )
-    if largest == 0:
-        return _error(
-            "ZERO_VECTOR", "vector", f"all its numbers are at most {sent:g}, which float16, as the collection stores it, rounds to zero"
-        )
-    return _fault_beside_vector(offer)
+        return _error("NOT_FINITE", "vector", f"it holds {sent:g}, which {stored} infinity: scale it down")
+    return _error("ZERO_VECTOR", "vector", f"all its numbers are at most {sent:g}, which {stored} zero")
 
 
 def _fault_beside_vector(offer: Offer) -> InvalidArgument | None:
     item = offer.item
-    sizes = (
-        ("label", _size(item.label), MAX_LABEL_BYTES),
-        ("uri", _size(item.uri), MAX_URI_BYTES),
-        ("thumbnail", len(item.thumbnail), MAX_THUMBNAIL_BYTES),
-        ("payload", offer.payload_bytes, MAX_PAYLOAD_BYTES),
-    )
-    for field, size, most in sizes:
+    sizes = len(item.label.encode()), len(item.uri.encode()), len(item.thumbnail), offer.payload_bytes
+    for (field, most), size in zip(_LIMITS, sizes, strict=True):
         if size > most:
             return _error("TOO_LARGE", field, f"it has {size:,} bytes: at most {most:,}")
     if len(item.content_sha256) not in (0, SHA256_BYTES):
@@ -148,11 +151,6 @@ def _fault_beside_vector(offer: Offer) -> InvalidArgument | None:
     if not offer.payload_finite:
         return _error("NOT_FINITE", "payload", "it holds NaN or infinity")
     return None
-
-
-def _size(text: str) -> int:
-    """Return the bytes of a text in UTF-8."""
-    return len(text) if text.isascii() else len(text.encode())
 
 
 def _error(reason: str, field: str, description: str) -> InvalidArgument:
