@@ -26,13 +26,13 @@ from lookalike_indexer.view import Fresh, View
 # Efforts of each source that has some, for how many hits they are no more than: nodes of Annoy, candidates of hnswlib.
 SEARCH_K: Final[dict[Source, Sequence[int]]] = {
     "annoy": (250, 350, 500, 700, 1_000, 1_400, 2_000, 2_800, 4_000, 5_600, 8_000, 11_000, 16_000, 32_000),
-    "hnsw": (10, 12, 15, 20, 30, 40, 60, 80, 120, 160, 240, 320, 480, 640, 1_000, 1_400, 2_000, 3_000),
+    "hnsw": (10, 12, 14, 17, 20, 25, 30, 40, 60, 80, 120, 160, 240, 320, 480, 640, 1_000, 1_400, 2_000, 3_000),
     "scan": (0,),
 }
 # Depths of the re-rank for each number of hits.
 DEPTHS: Final = {
-    1: (2, 5, 10, 20, 50, 100),
-    10: (12, 20, 30, 50, 100, 200, 300),
+    1: (2, 3, 5, 7, 10, 15, 20, 30, 50, 100),
+    10: (12, 14, 17, 20, 25, 30, 40, 50, 70, 100, 200, 300),
     100: (120, 200, 300, 500, 1_000),
     1_000: (1_200, 2_000, 3_000, 5_000),
 }
