@@ -17,7 +17,7 @@ COMMANDS = {
     ("collections", "import"), ("items", "list"), ("items", "count"), ("items", "values"), ("items", "update"), ("items", "delete"),
     ("index",), ("search",), ("submit",), ("evaluate",),
     ("dataset", "list"), ("dataset", "show"), ("dataset", "check"), ("dataset", "delete"), ("models", "download"), ("models", "alias"),
-    ("models", "unalias"), ("models", "ensemble"), ("jobs", "report"),
+    ("models", "unalias"), ("models", "ensemble"), ("models", "profile"), ("jobs", "report"),
 }  # fmt: skip
 
 

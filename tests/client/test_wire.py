@@ -32,6 +32,7 @@ PAIRS: list[tuple[type[Any], type[Message]]] = [
     (models.ImportSpec, jobs_pb2.ImportSpec),
     (models.EnsembleSpec, jobs_pb2.EnsembleSpec),
     (models.EnsembleMember, jobs_pb2.EnsembleMember),
+    (models.ProfileSpec, jobs_pb2.ProfileSpec),
     (models.Job, jobs_pb2.Job),
     (models.ModelProfile, models_pb2.ModelProfile),
     (models.ModelVersion, models_pb2.ModelVersion),

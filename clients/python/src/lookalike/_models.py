@@ -48,7 +48,7 @@ class DbaWeights(StrEnum):
 
 
 class Origin(StrEnum):
-    """How a model version came to be."""
+    """How the network of a model version came to be."""
 
     UNSPECIFIED = "UNSPECIFIED"
     TRAINED = "TRAINED"
@@ -320,12 +320,31 @@ class EnsembleSpec:
 
 
 @dataclass(frozen=True)
+class ProfileSpec:
+    """One more profile, which makes a new version with the network of `model_version`, `models/M/versions/V`.
+
+    views: test-time views whose outputs are averaged: `identity`, `flip`, `scale-S`, `flip-scale-S`; empty means `identity`.
+    tap: `pool`, or `embedding` behind the embedding FC; empty means `pool`.
+    project_dim: values a vector after a PCA fitted on `dataset`; 0 for no projection.
+    """
+
+    model_version: str
+    profile: str
+    views: tuple[str, ...] = ()
+    tap: str = ""
+    project_dim: int = 0
+    dataset: str = ""
+    default_profile: bool = False
+
+
+@dataclass(frozen=True)
 class Job:
     name: str
     train: TrainSpec | None
     import_: ImportSpec | None
     check: CheckSpec | None
     ensemble: EnsembleSpec | None
+    profile: ProfileSpec | None
     state: State
     progress: Progress | None
     create_time: datetime
@@ -338,8 +357,16 @@ class Job:
 
 @dataclass(frozen=True)
 class ModelProfile:
+    """A way to make vectors: the output `tap` of the network, the mean over `views`, `projected` by a PCA to `space.dim` values.
+
+    `tap` is empty for an ensemble, and where the server did not keep it.
+    """
+
     space: Space
     dba_advice: DbaSpec | None
+    tap: str = ""
+    views: tuple[str, ...] = ()
+    projected: bool = False
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from lookalike._models import (
     Model,
     ModelAlias,
     ModelVersion,
+    ProfileSpec,
     Recipe,
     RevisionFindings,
     State,
@@ -136,7 +137,7 @@ class AsyncTrainer:
         request = datasets_pb2.InspectRevisionRequest(name=name)
         return read(RevisionFindings, await self._channel.unary(self._datasets.InspectRevision, request, self._timeouts.call))
 
-    async def create_job(self, spec: TrainSpec | ImportSpec | CheckSpec | EnsembleSpec, request_id: str | None = None) -> Job:
+    async def create_job(self, spec: TrainSpec | ImportSpec | CheckSpec | EnsembleSpec | ProfileSpec, request_id: str | None = None) -> Job:
         """Queue a job. With a `request_id` of your own the call may be repeated: it answers the job that is there."""
         job = jobs_pb2.Job()
         match spec:
@@ -148,6 +149,8 @@ class AsyncTrainer:
                 job.check.CopyFrom(write(spec, jobs_pb2.CheckSpec))
             case EnsembleSpec():
                 job.ensemble.CopyFrom(write(spec, jobs_pb2.EnsembleSpec))
+            case ProfileSpec():
+                job.profile.CopyFrom(write(spec, jobs_pb2.ProfileSpec))
         request = jobs_pb2.CreateJobRequest(job=job, request_id=request_id or str(uuid.uuid4()))
         return read(Job, await self._channel.unary(self._jobs.CreateJob, request, self._timeouts.call))
 

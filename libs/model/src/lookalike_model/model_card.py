@@ -1,7 +1,7 @@
 """The README of a bundle: what the model is, what it was trained on, what was measured."""
 
 from lookalike_images import Preprocessing
-from lookalike_model.bundle import Description, Metric
+from lookalike_model.bundle import BundleProfile, Description, Metric
 
 
 def model_card(name: str, description: Description, preprocessing: Preprocessing, notes: tuple[str, ...]) -> str:
@@ -19,9 +19,8 @@ def model_card(name: str, description: Description, preprocessing: Preprocessing
         "## Training data\n\n" + _data(description),
         "## Profiles\n\n"
         + "\n".join(
-            f"- `{profile}`{' (default)' if profile == description.default_profile else ''}: tap `{e.profile.tap}`, "
-            f"{e.dim} values, space `{e.fingerprint}`"
-            for profile, e in description.profiles.items()
+            f"- `{profile}`{' (default)' if profile == description.default_profile else ''}: {_profile(entry)}"
+            for profile, entry in description.profiles.items()
         ),
     ]
     if notes:
@@ -50,6 +49,13 @@ def _figures(description: Description) -> str:
     rows = "\n".join(f"| {name} | {metric.value:.4f} | {_interval(metric)} |" for name, metric in description.metrics.items())
     table = "| figure | value | 95 % interval |\n|---|---|---|\n" + rows
     return f"{warning}\n\n{table}" if unproven else table
+
+
+def _profile(entry: BundleProfile) -> str:
+    profile = entry.profile
+    views = "" if profile.views == ("identity",) else f", views {', '.join(f'`{view}`' for view in profile.views)} averaged"
+    projected = "projected to " if profile.projection else ""
+    return f"tap `{profile.tap}`{views}, {projected}{entry.dim} values, space `{entry.fingerprint}`"
 
 
 def _interval(metric: Metric) -> str:

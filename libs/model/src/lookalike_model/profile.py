@@ -12,6 +12,7 @@ from lookalike_model.records import Record
 Tap = Literal["pool", "embedding"]
 
 MAX_VIEWS = 16
+MAX_DIM = 65_536
 MIN_SCALE, MAX_SCALE = 0.5, 2.0
 _VIEW = re.compile(r"identity|flip|(?:flip-)?scale-(\d(?:\.\d{1,2})?)")
 
@@ -52,7 +53,7 @@ class ProjectionSpec(Record):
     """A linear map behind the tap: the name of its tensors in the bundle, and how many values it leaves."""
 
     name: Annotated[str, AfterValidator(check_name)]
-    dim: int = Field(ge=1, le=65_536)
+    dim: int = Field(ge=1, le=MAX_DIM)
 
 
 class Profile(Record):

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 from lookalike_model.builtin import BuiltinError, builtin_weights
-from lookalike_runtime.errors import FailedPrecondition, InvalidArgument, invalid_field
+from lookalike_runtime.errors import AlreadyExists, FailedPrecondition, InvalidArgument, invalid_field
 from lookalike_trainer.blobs import BlobStore
 from lookalike_trainer.database import Database
 from lookalike_trainer.datasets import Datasets, Revision
 from lookalike_trainer.exclusion import list_bytes
 from lookalike_trainer.job_folders import DEFAULT_START
 from lookalike_trainer.job_records import Job
-from lookalike_trainer.job_spec import CheckSpec, EnsembleSpec, ImportSpec, JobSpec, Start, TrainSpec, contents_of
+from lookalike_trainer.job_spec import CheckSpec, EnsembleSpec, ImportSpec, JobSpec, ProfileSpec, Start, TrainSpec, contents_of
 from lookalike_trainer.jobs import Jobs
 from lookalike_trainer.manifest import read_entries
 from lookalike_trainer.models import Models, Origin
@@ -46,15 +46,17 @@ class Admission:
             self._check_contents(spec, excluded)
             if isinstance(spec, EnsembleSpec):
                 self._check_members(spec)
+            elif isinstance(spec, ProfileSpec):
+                self._check_profile(spec)
             elif not (isinstance(spec, ImportSpec) and spec.folder):
                 self._check_start(spec.start or DEFAULT_START)
             return self._jobs.create(request_id, requested, spec)
 
     def _resolved(self, spec: JobSpec) -> JobSpec:
-        if isinstance(spec, ImportSpec | EnsembleSpec):
+        if isinstance(spec, ImportSpec | EnsembleSpec) or spec.dataset is None:
             return spec
         revision = self._datasets.get(spec.dataset, spec.revision)
-        if isinstance(spec, CheckSpec):
+        if isinstance(spec, CheckSpec | ProfileSpec):
             return spec.model_copy(update={"revision": revision.number})
         return self._resolved_training(spec, revision)
 
@@ -95,6 +97,19 @@ class Admission:
                 raise invalid_field(
                     f"job.ensemble.members[{index}].profile", f"{version.name} has no profile {member.profile!r}; it has: {known}"
                 )
+
+    def _check_profile(self, spec: ProfileSpec) -> None:
+        version = self._models.get(spec.start.model, spec.start.version)
+        if version.origin is Origin.ENSEMBLE:
+            message = (
+                f"{version.name} is an ensemble, whose vectors are made of its members': add the profile to a member, then make "
+                "the ensemble anew with that"
+            )
+            raise invalid_field("job.profile.model_version", message)
+        if spec.profile in version.result.profiles:
+            known = ", ".join(sorted(version.result.profiles))
+            message = f"{version.name} has a profile {spec.profile!r} already (it has: {known}): choose another name"
+            raise AlreadyExists("PROFILE_EXISTS", message, metadata={"name": version.name, "profile": spec.profile})
 
     def _check_start(self, start: Start) -> None:
         match start.kind:

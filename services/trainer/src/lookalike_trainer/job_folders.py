@@ -8,7 +8,7 @@ from lookalike_model.builtin import EFFICIENTNET_LITE0
 from lookalike_trainer.blobs import BlobStore
 from lookalike_trainer.datasets import Datasets
 from lookalike_trainer.job_records import Job
-from lookalike_trainer.job_spec import CheckSpec, EnsembleSpec, ImportSpec, JobSpec, Start, TrainSpec
+from lookalike_trainer.job_spec import CheckSpec, EnsembleSpec, Excluded, ImportSpec, JobSpec, ProfileSpec, Start, TrainSpec
 from lookalike_trainer.models import Models
 from lookalike_trainer.training import job as told
 
@@ -69,12 +69,16 @@ class JobFolders:
                 return told.CheckJob(kind="check", uid=uid, dataset=self._dataset(spec), init=self._init(spec.start or DEFAULT_START))
             case EnsembleSpec():
                 return self._ensemble(uid, spec)
+            case ProfileSpec():
+                return self._profile(uid, spec)
             case TrainSpec():
                 return self._train(uid, spec)
 
     def _dataset(self, spec: TrainSpec | CheckSpec) -> told.DatasetReference:
-        revision = self._datasets.get(spec.dataset, spec.revision)
-        excluded = spec.excluded if isinstance(spec, TrainSpec) else None
+        return self._revision(spec.dataset, spec.revision, spec.excluded if isinstance(spec, TrainSpec) else None)
+
+    def _revision(self, dataset: str, number: int | None, excluded: Excluded | None = None) -> told.DatasetReference:
+        revision = self._datasets.get(dataset, number)
         return told.DatasetReference(
             name=revision.dataset,
             revision=revision.number,
@@ -123,6 +127,24 @@ class JobFolders:
             for member in spec.members
         )
         return told.EnsembleJob(kind="ensemble", uid=uid, model=spec.model, members=members)
+
+    def _profile(self, uid: str, spec: ProfileSpec) -> told.ProfileJob:
+        version = self._models.get(spec.start.model, spec.start.version)
+        return told.ProfileJob(
+            kind="profile",
+            uid=uid,
+            model=spec.model,
+            path=os.fspath(self._models.bundle(version.model, version.number)),
+            label=version.name,
+            metrics=version.result.metrics,
+            notes=version.result.notes,
+            name=spec.profile,
+            tap=spec.tap,
+            views=spec.views,
+            project_dim=spec.project_dim,
+            dataset=self._revision(spec.dataset, spec.revision) if spec.dataset else None,
+            default=spec.default_profile,
+        )
 
     def _init(self, start: Start) -> told.Start:
         match start.kind:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from lookalike_model.profile import Tap
 from lookalike_model.records import Record
 
 StartKind = Literal["builtin", "random", "timm", "weights", "bundle"]
@@ -96,7 +97,30 @@ class EnsembleSpec(Record):
     start: None = None
 
 
-JobSpec = TrainSpec | ImportSpec | CheckSpec | EnsembleSpec
+class ProfileSpec(Record):
+    """One more profile of the version that is `start`, which makes a new version of `model`.
+
+    `project_dim` is 0 for no projection; else it is fitted on `dataset`, whose `revision` is None for the newest.
+    """
+
+    kind: Literal["profile"] = "profile"
+    model: str
+    start: Start
+    profile: str
+    tap: Tap
+    views: tuple[str, ...]
+    project_dim: int
+    dataset: str | None
+    revision: int | None
+    default_profile: bool
+
+    @property
+    def version_name(self) -> str:
+        """Resource name of the version that is started from."""
+        return f"models/{self.start.model}/versions/{self.start.version}"
+
+
+JobSpec = TrainSpec | ImportSpec | CheckSpec | EnsembleSpec | ProfileSpec
 # What later versions added stands in the text only where it is used, so that text of earlier ones stays equal.
 _LATER = ("recipe_toml", "excluded", "folder")
 _SPEC: TypeAdapter[JobSpec] = TypeAdapter(Annotated[JobSpec, Field(discriminator="kind")])

@@ -10,7 +10,7 @@ from lookalike_runtime.errors import AlreadyExists, NotFound, ResourceExhausted
 from lookalike_trainer.changes import Changes
 from lookalike_trainer.database import Database
 from lookalike_trainer.job_records import Deaths, Event, Failure, Job, Report, State
-from lookalike_trainer.job_spec import CheckSpec, EnsembleSpec, JobSpec, TrainSpec, contents_of, spec_from_json, spec_to_json
+from lookalike_trainer.job_spec import CheckSpec, EnsembleSpec, JobSpec, ProfileSpec, TrainSpec, contents_of, spec_from_json, spec_to_json
 
 MAX_PENDING = 1_000
 MAX_MESSAGE_BYTES = 4 << 10
@@ -46,7 +46,7 @@ class Jobs:
         """Queue a job: `requested` as it came, `spec` with what it left open decided. Raises ResourceExhausted (QUEUE_FULL)."""
         start = spec.start
         uid, now = secrets.token_hex(6), time.time()
-        dataset = spec.dataset if isinstance(spec, TrainSpec | CheckSpec) else None
+        dataset = spec.dataset if isinstance(spec, TrainSpec | CheckSpec | ProfileSpec) else None
         bundle = (start.model, start.version) if start and start.kind == "bundle" else (None, None)
         weights = start.sha256 if start and start.kind == "weights" else None
         with self._database.transaction() as connection:

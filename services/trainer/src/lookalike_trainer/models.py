@@ -18,7 +18,7 @@ from lookalike_trainer.outcome import Result
 
 
 class Origin(StrEnum):
-    """How a version came to be; the names are those of the proto."""
+    """How a version's network came to be; the names are those of the proto."""
 
     TRAINED = "TRAINED"
     IMPORTED = "IMPORTED"

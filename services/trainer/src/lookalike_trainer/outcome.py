@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field, ValidationError, field_validator
 
-from lookalike_model.profile import DbaAdvice
+from lookalike_model.profile import DbaAdvice, Tap, View
 from lookalike_model.records import Record, first_problems
 from lookalike_retrieval.dba import Weights, dba_weights
 from lookalike_trainer.job_records import Failure
@@ -22,11 +22,17 @@ _CODES = {"OUT_OF_MEMORY": "RESOURCE_EXHAUSTED", "DISK_FULL": "RESOURCE_EXHAUSTE
 
 
 class ResultProfile(Record):
-    """A profile of the bundle: its space, and advice about DBA."""
+    """A profile of the bundle: its space, advice about DBA, and what is done to the network's outputs.
+
+    `tap` is None of an ensemble, and of versions that were made before it was kept.
+    """
 
     fingerprint: str = Field(pattern=r"^ls1:[0-9a-f]{64}$")
     dim: int = Field(ge=1)
     dba_advice: DbaAdvice | None = None
+    tap: Tap | None = None
+    views: tuple[View, ...] = ()
+    projected: bool = False
 
     @field_validator("dba_advice")
     @classmethod

@@ -10,7 +10,7 @@ from lookalike_runtime.errors import ServiceError
 from lookalike_trainer.datasets import Datasets
 from lookalike_trainer.job_folders import JobFolders
 from lookalike_trainer.job_records import Failure, Job, State
-from lookalike_trainer.job_spec import CheckSpec, EnsembleSpec, TrainSpec
+from lookalike_trainer.job_spec import CheckSpec, EnsembleSpec, ProfileSpec, TrainSpec
 from lookalike_trainer.jobs import Jobs
 from lookalike_trainer.models import Making, Models, ModelVersion, Origin
 from lookalike_trainer.outcome import BUNDLE, Checked, Death, Result, read_outcome
@@ -174,6 +174,9 @@ class Runner:
         assert not isinstance(spec, CheckSpec), "a check makes no model"
         if isinstance(spec, TrainSpec):
             return Making(job.uid, spec.model, Origin.TRAINED, self._datasets.get(spec.dataset, spec.revision).fingerprint)
+        if isinstance(spec, ProfileSpec):
+            of = self._models.get(spec.start.model, spec.start.version)
+            return Making(job.uid, spec.model, of.origin, of.dataset_fingerprint)
         return Making(job.uid, spec.model, Origin.ENSEMBLE if isinstance(spec, EnsembleSpec) else Origin.IMPORTED, "")
 
     def _succeed(self, job: Job, version: ModelVersion) -> None:

@@ -24,7 +24,8 @@ from lookalike_trainer.training.errors import NO_ROOM_STATUS, Cancelled, JobErro
 from lookalike_trainer.training.events import EventLog
 from lookalike_trainer.training.import_job import run_import
 from lookalike_trainer.training.interruption import Interruption
-from lookalike_trainer.training.job import CheckJob, EnsembleJob, ImportJob, Job, TrainJob, read_job
+from lookalike_trainer.training.job import CheckJob, EnsembleJob, ImportJob, Job, ProfileJob, TrainJob, read_job
+from lookalike_trainer.training.profile_job import run_profile
 from lookalike_trainer.training.result import Checked, Result, clear, clear_scratch, has_failed, is_done, write_error, write_result
 from lookalike_trainer.training.train_job import run_train
 
@@ -93,6 +94,8 @@ def _do(job: Job, folder: Path, log: EventLog, stop: Interruption) -> Result | C
             return run_check(job, folder, log, stop)
         case EnsembleJob():
             return run_ensemble(job, folder, log)
+        case ProfileJob():
+            return run_profile(job, folder, log, stop)
 
 
 if __name__ == "__main__":

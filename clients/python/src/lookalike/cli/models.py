@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from lookalike import workflows
 from lookalike._exceptions import InputError
-from lookalike._models import ModelAlias
+from lookalike._models import ModelAlias, ModelProfile
 from lookalike._names import numbered_name, resource_id, resource_name, version_name
 from lookalike.cli._app import models
 from lookalike.cli._arguments import Yes
@@ -18,6 +19,7 @@ from lookalike.cli._session import Session, command, table
 from lookalike.cli.train import describe, wait_for_model
 
 _Model = Annotated[str, typer.Argument(metavar="MODEL", help="Model, M@ALIAS or models/M/versions/V.", show_default=False)]
+Tap = StrEnum("Tap", ["pool", "embedding"])
 _Alias = Annotated[str, typer.Argument(metavar="M@ALIAS", help="Model and alias, such as shoes@production.", show_default=False)]
 
 
@@ -85,6 +87,58 @@ async def ensemble(
     session.answer(version, *describe(version))
 
 
+@command(
+    models,
+    "profile",
+    "lookalike models profile shoes --name tuned --views identity,flip,scale-1.25",
+    "lookalike models profile shoes@production --name small --project 128 --dataset shoes --default",
+    "lookalike models profile models/shoes/versions/2 --name head --tap embedding",
+)
+async def profile(
+    session: Session,
+    model: _Model,
+    name: Annotated[str, typer.Option("--name", metavar="PROFILE", help="Name of the new profile.", show_default=False)],
+    views: Annotated[
+        str,
+        typer.Option(
+            "--views",
+            metavar="V,V…",
+            help="Views of a picture whose outputs are averaged: identity, flip, scale-S, flip-scale-S; S is 0.5 to 2. Default: identity.",
+            show_default=False,
+        ),
+    ] = "",
+    tap: Annotated[
+        Tap | None,
+        typer.Option("--tap", help="Output of the network: after the pooling, or the embedding FC. Default: pool.", show_default=False),
+    ] = None,
+    project: Annotated[
+        int,
+        typer.Option("--project", min=1, metavar="DIM", help="Project to so many values by a PCA fitted on --dataset.", show_default=False),
+    ] = 0,
+    dataset: Annotated[
+        str,
+        typer.Option(
+            "--dataset",
+            metavar="DATASET",
+            help="Pushed dataset, or datasets/D/revisions/R, that --project is fitted on: at most 8,000 pictures at random. Of the dataset "
+            "that the model was trained on, classes held out are not used.",
+            show_default=False,
+        ),
+    ] = "",
+    default: Annotated[bool, typer.Option("--default", help="Make it the default profile of the new version.")] = False,
+) -> None:
+    """Make a new version of a model that has one more profile: another way to make vectors with the same network, without training.
+
+    The version that is named stays as it is, and so do its collections. Nothing is measured: `lookalike evaluate` tells whether it pays.
+    """
+    chosen = [view.strip() for view in views.split(",")] if views else []
+    start = workflows.start_profile(
+        session.client, model, name, views=chosen, tap=tap or "", project=project, dataset=dataset, default=default
+    )
+    version = await wait_for_model(session, (await start).name)
+    session.answer(version, *describe(version))
+
+
 @command(models, "list", "lookalike models list")
 async def list_(session: Session) -> None:
     """List models with their newest versions."""
@@ -102,11 +156,11 @@ async def list_(session: Session) -> None:
 async def show(session: Session, model: _Model) -> None:
     """Show a version of a model: its profiles, spaces and figures."""
     version = await session.client.trainer.get_model_version(version_name(model))
-    shown = table("profile", "#dim", "DBA advice", "space")
+    shown = table("profile", "#dim", "vectors", "DBA advice", "space")
     for name, profile in sorted(version.profiles.items()):
         advice = f"{profile.dba_advice.k} neighbours, {profile.dba_advice.weights.lower()}" if profile.dba_advice else "none"
         mark = " (default)" if name == version.default_profile else ""
-        shown.add_row(f"{name}{mark}", str(profile.space.dim), advice, profile.space.fingerprint)
+        shown.add_row(f"{name}{mark}", str(profile.space.dim), _vectors(profile), advice, profile.space.fingerprint)
     figures = table("figure", "#value")
     for name, value in sorted(version.metrics.items()):
         figures.add_row(name, f"{value:.4f}")
@@ -164,6 +218,12 @@ async def delete(
     session.confirm(f"Delete {name} for good?", yes)
     await session.client.trainer.delete_model(name, force=force)
     session.answer({"deleted": name}, f"{name} was deleted")
+
+
+def _vectors(profile: ModelProfile) -> str:
+    """What is done to a network's outputs, in a few words."""
+    views = "" if profile.views in ((), ("identity",)) else f"mean of {', '.join(profile.views)}"
+    return "; ".join(part for part in (profile.tap, views, "projected" if profile.projected else "") if part)
 
 
 def _weights(text: str) -> list[float]:

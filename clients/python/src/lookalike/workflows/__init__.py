@@ -12,6 +12,7 @@ from lookalike.workflows.check import CHECK_FILES, read_excluded, save_report, s
 from lookalike.workflows.ensemble import start_ensemble
 from lookalike.workflows.evaluate import Evaluation, evaluate
 from lookalike.workflows.index import Indexed, index
+from lookalike.workflows.profile import start_profile
 from lookalike.workflows.push import Pushed, push
 from lookalike.workflows.search import Found, search
 from lookalike.workflows.submit import Submitted, submit
@@ -45,6 +46,7 @@ __all__ = [
     "start_ensemble",
     "start_folder_import",
     "start_import",
+    "start_profile",
     "start_training",
     "submit",
     "upload_weights",

@@ -7,7 +7,7 @@ from lookalike_protos.types.v1 import operations_pb2
 from lookalike_runtime.errors import DataLoss, FailedPrecondition, NotFound, ResourceExhausted, ServiceError
 from lookalike_runtime.status import status_of
 from lookalike_trainer.job_records import Event, Failure, Job, Progress, State
-from lookalike_trainer.job_spec import CheckSpec, EnsembleSpec, ImportSpec, JobSpec, Start, TrainSpec
+from lookalike_trainer.job_spec import CheckSpec, EnsembleSpec, ImportSpec, JobSpec, ProfileSpec, Start, TrainSpec
 from lookalike_trainer.servicers.timestamps import timestamp
 
 
@@ -62,6 +62,8 @@ def _spec(spec: JobSpec) -> pb.Job:
             return pb.Job(check=_check(spec))
         case EnsembleSpec():
             return pb.Job(ensemble=_ensemble(spec))
+        case ProfileSpec():
+            return pb.Job(profile=_profile(spec))
         case TrainSpec():
             return pb.Job(train=_train(spec))
 
@@ -82,6 +84,18 @@ def _ensemble(spec: EnsembleSpec) -> pb.EnsembleSpec:
         for m in spec.members
     ]
     return pb.EnsembleSpec(model=spec.model, members=members)
+
+
+def _profile(spec: ProfileSpec) -> pb.ProfileSpec:
+    return pb.ProfileSpec(
+        model_version=spec.version_name,
+        profile=spec.profile,
+        views=spec.views,
+        tap=spec.tap,
+        project_dim=spec.project_dim,
+        dataset=f"datasets/{spec.dataset}/revisions/{spec.revision}" if spec.dataset else "",
+        default_profile=spec.default_profile,
+    )
 
 
 def _train(spec: TrainSpec) -> pb.TrainSpec:

@@ -1,13 +1,25 @@
 """Specs of jobs as they come over the wire: every field checked, nothing decided."""
 
 import re
+from collections.abc import Sequence
 
+from lookalike_model.profile import MAX_DIM, MAX_VIEWS, check_view
 from lookalike_protos.trainer.v1 import jobs_pb2 as pb
 from lookalike_runtime.errors import invalid_field
 from lookalike_runtime.resource_names import check_id, parse_name, parse_number, parse_optional_version
 from lookalike_trainer.blobs import check_sha256
 from lookalike_trainer.exclusion import excluded_by
-from lookalike_trainer.job_spec import CheckSpec, EnsembleMember, EnsembleSpec, FolderFile, ImportSpec, JobSpec, Start, TrainSpec
+from lookalike_trainer.job_spec import (
+    CheckSpec,
+    EnsembleMember,
+    EnsembleSpec,
+    FolderFile,
+    ImportSpec,
+    JobSpec,
+    ProfileSpec,
+    Start,
+    TrainSpec,
+)
 from lookalike_trainer.manifest import check_path
 from lookalike_trainer.training.recipe_files import MAX_TEXT_BYTES
 
@@ -31,8 +43,10 @@ def requested_spec(job: pb.Job) -> JobSpec:
             return _check(job.check)
         case "ensemble":
             return _ensemble(job.ensemble)
+        case "profile":
+            return _profile(job.profile)
         case _:
-            raise invalid_field("job.spec", "what to do is missing: train, import, check or ensemble")
+            raise invalid_field("job.spec", "what to do is missing: train, import, check, ensemble or profile")
 
 
 def _train(spec: pb.TrainSpec) -> TrainSpec:
@@ -114,6 +128,43 @@ def _member(field: str, member: pb.EnsembleMember) -> EnsembleMember:
         profile=check_id(f"{field}.profile", member.profile) if member.profile else None,
         weight=member.weight or 1.0,
     )
+
+
+def _profile(spec: pb.ProfileSpec) -> ProfileSpec:
+    start = _bundle("job.profile.model_version", spec.model_version)
+    name = check_id("job.profile.profile", spec.profile)
+    if spec.tap not in ("", "pool", "embedding"):
+        raise invalid_field("job.profile.tap", f"{spec.tap[:40]!r} is no output of a network: pool, or embedding")
+    if spec.project_dim > MAX_DIM:
+        raise invalid_field("job.profile.project_dim", f"{spec.project_dim} is out of range: 1 to {MAX_DIM:,}, or 0 for no projection")
+    if bool(spec.project_dim) != bool(spec.dataset):
+        what = "a projection is fitted on pictures: name the dataset" if spec.project_dim else "only a projection is fitted on pictures"
+        raise invalid_field("job.profile.dataset", what)
+    dataset = parse_optional_version("job.profile.dataset", spec.dataset, "datasets", "revisions") if spec.dataset else (None, None)
+    return ProfileSpec(
+        model=start.model,
+        start=start,
+        profile=name,
+        tap="embedding" if spec.tap == "embedding" else "pool",
+        views=_views(spec.views),
+        project_dim=spec.project_dim,
+        dataset=dataset[0],
+        revision=dataset[1],
+        default_profile=spec.default_profile,
+    )
+
+
+def _views(views: Sequence[str]) -> tuple[str, ...]:
+    if len(views) > MAX_VIEWS:
+        raise invalid_field("job.profile.views", f"{len(views)} of them, at most {MAX_VIEWS}")
+    for index, view in enumerate(views):
+        try:
+            check_view(view)
+        except ValueError as error:
+            raise invalid_field(f"job.profile.views[{index}]", str(error)) from None
+        if view in views[:index]:
+            raise invalid_field(f"job.profile.views[{index}]", f"{view!r} stands there twice")
+    return tuple(views) or ("identity",)
 
 
 def _bundle(field: str, name: str) -> Start:

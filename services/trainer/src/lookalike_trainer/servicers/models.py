@@ -114,7 +114,13 @@ def _profile(version: ModelVersion, name: str, profile: ResultProfile) -> pb.Mod
     space = Space(
         fingerprint=profile.fingerprint, model=version.model, version=version.number, profile=name, dim=profile.dim, metric=METRIC_COSINE
     )
-    return pb.ModelProfile(space=space, dba_advice=_dba(profile.dba_advice) if profile.dba_advice else None)
+    return pb.ModelProfile(
+        space=space,
+        dba_advice=_dba(profile.dba_advice) if profile.dba_advice else None,
+        tap=profile.tap or "",
+        views=profile.views,
+        projected=profile.projected,
+    )
 
 
 def _dba(advice: DbaAdvice) -> dba_pb2.DbaSpec:

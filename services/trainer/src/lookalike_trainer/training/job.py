@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from lookalike_model.profile import Tap
 from lookalike_model.records import Record, first_problems
 from lookalike_trainer.training.errors import JobError, Reason
 
@@ -123,7 +124,35 @@ class EnsembleJob(Record):
     events_kept: int = Field(default=0, ge=0)
 
 
-Job = TrainJob | ImportJob | CheckJob | EnsembleJob
+class ProfileJob(Record):
+    """Make a version of a bundle with one more profile.
+
+    Attributes:
+        path: of the bundle; `label` is what to call it where people read.
+        metrics, notes: of the version that the bundle is.
+        name: of the new profile.
+        project_dim: of a PCA fitted on `dataset`; 0 for none.
+        default: whether it becomes the default profile.
+        events_kept: number of the last event that the service has.
+    """
+
+    kind: Literal["profile"]
+    uid: str
+    model: str
+    path: str
+    label: str
+    metrics: dict[str, float]
+    notes: tuple[str, ...]
+    name: str
+    tap: Tap
+    views: tuple[str, ...]
+    project_dim: int
+    dataset: DatasetReference | None
+    default: bool
+    events_kept: int = Field(default=0, ge=0)
+
+
+Job = TrainJob | ImportJob | CheckJob | EnsembleJob | ProfileJob
 _JOB: TypeAdapter[Job] = TypeAdapter(Annotated[Job, Field(discriminator="kind")])
 
 

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lookalike_model.bundle import Bundle
-from lookalike_model.ensemble import Ensemble
+from lookalike_model.bundle import Bundle, BundleProfile
+from lookalike_model.ensemble import Ensemble, EnsembleProfile
 from lookalike_runtime.data_folder import write_whole
 from lookalike_trainer.training.checkpoints import Checkpoints
 from lookalike_trainer.training.errors import Reason
@@ -25,7 +25,7 @@ class Result:
 
     Attributes:
         metrics: figures by name.
-        profiles: fingerprint and dim by name.
+        profiles: by name fingerprint, dim and advice; of one network also what is done to its outputs.
         notes: sentences for the user.
     """
 
@@ -37,8 +37,7 @@ class Result:
     @classmethod
     def of(cls, bundle: Bundle | Ensemble, metrics: Mapping[str, float], notes: tuple[str, ...]) -> "Result":
         """The result whose bundle is this."""
-        profiles = {n: {"fingerprint": p.fingerprint, "dim": p.dim} for n, p in bundle.profiles.items()}
-        return cls(metrics, profiles, bundle.default_profile, notes)
+        return cls(metrics, {name: _told(profile) for name, profile in bundle.profiles.items()}, bundle.default_profile, notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +46,16 @@ class Checked:
 
     metrics: Mapping[str, float]
     notes: tuple[str, ...]
+
+
+def _told(entry: BundleProfile | EnsembleProfile) -> dict[str, Any]:
+    told: dict[str, Any] = {"fingerprint": entry.fingerprint, "dim": entry.dim}
+    if entry.advice.dba is not None:
+        told["dba_advice"] = entry.advice.dba.model_dump(mode="json")
+    if isinstance(entry, BundleProfile):
+        profile = entry.profile
+        told |= {"tap": profile.tap, "views": profile.views, "projected": profile.projection is not None}
+    return told
 
 
 def clear(folder: Path) -> None:
