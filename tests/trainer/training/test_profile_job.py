@@ -24,6 +24,8 @@ from lookalike_model.spec import EmbeddingSpec, NetworkSpec
 from lookalike_model.timm_config import statistics_of
 from lookalike_trainer.blobs import blob_path
 from lookalike_trainer.training import projection_fit, training_run
+from lookalike_trainer.training.pixels import load_pixels
+from lookalike_trainer.training.split import split_classes
 
 from .conftest import ShapeDataset
 
@@ -174,21 +176,19 @@ def test_classes_that_were_held_out_are_not_fitted_on(
     held_out: set[str] = set()
 
     def watched(names: Any, counts: Any, share: float, seed: int) -> Any:
-        split = real(names, counts, share, seed)
+        split = split_classes(names, counts, share, seed)
         held_out.update(names[index] for index in split.held_out)
         return split
 
-    real = training_run.split_classes
     monkeypatch.setattr(training_run, "split_classes", watched)
     training = job_folder({"loop.epochs": "1"}, recipe="cross-entropy", dataset={**shapes.reference(), "excluded": str(excluded)}, seed=7)
     assert work(training) == 0
     seen: list[str] = []
-    loaded = projection_fit.load_pixels
 
     def watched_load(pictures: Any, blobs: Any, spec: Any, sizes: Any, *rest: Any) -> Any:
         if sizes != [16]:
             seen.extend(picture.path for picture in pictures)
-        return loaded(pictures, blobs, spec, sizes, *rest)
+        return load_pixels(pictures, blobs, spec, sizes, *rest)
 
     monkeypatch.setattr(projection_fit, "load_pixels", watched_load)
     folder = profile_folder(training / "bundle", project_dim=4, dataset=shapes.reference())

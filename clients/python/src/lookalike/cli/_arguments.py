@@ -18,7 +18,12 @@ Queries = Annotated[Path, typer.Option("--queries", metavar="DIR", help="Folder 
 References = Annotated[Path, typer.Option("--references", metavar="DIR", help="Folder of reference pictures.", show_default=False)]
 ModelName = Annotated[
     str,
-    typer.Option("--model", metavar="MODEL", help="Model (its newest version), or models/M/versions/V.", show_default=False),
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="Model (its newest version), M@ALIAS or models/M/versions/V, with :PROFILE if you like.",
+        show_default=False,
+    ),
 ]
 Dba = Annotated[
     int | None,

@@ -60,4 +60,8 @@ def _what(job: Job) -> str:
         return f"train {job.train.model} on {job.train.dataset.removeprefix('datasets/')}"
     if job.check:
         return f"check {job.check.dataset.removeprefix('datasets/')}"
+    if job.ensemble:
+        return f"ensemble {job.ensemble.model}"
+    if job.profile:
+        return f"profile {job.profile.profile} of {job.profile.model_version.removeprefix('models/')}"
     return f"import {job.import_.model}" if job.import_ else ""

@@ -103,7 +103,8 @@ async def profile(
         typer.Option(
             "--views",
             metavar="V,V…",
-            help="Views of a picture whose outputs are averaged: identity, flip, scale-S, flip-scale-S; S is 0.5 to 2. Default: identity.",
+            help="Views of a picture whose outputs are averaged: identity (as it is), flip (mirrored), scale-S (S times larger, 0.5 to 2), "
+            "flip-scale-S. Default: identity.",
             show_default=False,
         ),
     ] = "",
@@ -112,16 +113,16 @@ async def profile(
         typer.Option("--tap", help="Output of the network: after the pooling, or the embedding FC. Default: pool.", show_default=False),
     ] = None,
     project: Annotated[
-        int,
+        int | None,
         typer.Option("--project", min=1, metavar="DIM", help="Project to so many values by a PCA fitted on --dataset.", show_default=False),
-    ] = 0,
+    ] = None,
     dataset: Annotated[
         str,
         typer.Option(
             "--dataset",
             metavar="DATASET",
             help="Pushed dataset, or datasets/D/revisions/R, that --project is fitted on: at most 8,000 pictures at random. Of the dataset "
-            "that the model was trained on, classes held out are not used.",
+            "that the model was trained on, classes held out are not used; of another, all are: take none that you measure on.",
             show_default=False,
         ),
     ] = "",
@@ -133,10 +134,10 @@ async def profile(
     """
     chosen = [view.strip() for view in views.split(",")] if views else []
     start = workflows.start_profile(
-        session.client, model, name, views=chosen, tap=tap or "", project=project, dataset=dataset, default=default
+        session.client, model, name, views=chosen, tap=tap or "", project=project or 0, dataset=dataset, default=default
     )
     version = await wait_for_model(session, (await start).name)
-    session.answer(version, *describe(version))
+    session.answer(version, *describe(version), f"embed with it: --model {version.name}{'' if default else f':{name}'}")
 
 
 @command(models, "list", "lookalike models list")

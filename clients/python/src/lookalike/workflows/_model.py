@@ -7,7 +7,7 @@ import itertools
 from dataclasses import dataclass
 
 from lookalike._client import AsyncClient
-from lookalike._exceptions import NotFound, WorkFailed
+from lookalike._exceptions import InputError, NotFound, WorkFailed
 from lookalike._models import ImportSpec, Init, ModelProfile, ModelVersion, Origin, Space, State
 from lookalike._names import version_name
 from lookalike.workflows._observer import Observer
@@ -21,15 +21,16 @@ _LOOK_AGAIN = 0.5
 
 @dataclass(frozen=True)
 class ChosenModel:
-    """A model version with its default profile; `why` is a phrase such as `the newest trained model`."""
+    """A model version with one of its profiles; `why` is a phrase such as `the newest trained model`."""
 
     version: ModelVersion
+    profile_name: str
     why: str
 
     @property
     def profile(self) -> ModelProfile:
         """The profile that is used."""
-        return self.version.profiles[self.version.default_profile]
+        return self.version.profiles[self.profile_name]
 
     @property
     def space(self) -> Space:
@@ -38,15 +39,29 @@ class ChosenModel:
 
 
 async def choose_model(client: AsyncClient, model: str | None, observer: Observer) -> ChosenModel:
-    """Return the model that `model` names (`M`, `models/M`, `models/M/versions/V`, or `M@A` for an alias).
+    """Return the model that `model` names, as `named_model` does.
 
     Without a name the newest trained model; where none was trained the built-in zero-shot one, which is imported if it is not there.
     """
     if model is not None:
-        return ChosenModel(await client.trainer.get_model_version(version_name(model)), "as asked for")
+        return await named_model(client, model)
     if trained := await _newest_trained(client):
-        return ChosenModel(trained, "the newest trained model")
-    return ChosenModel(await zero_shot_model(client, observer), "the built-in zero-shot model, as no model has been trained yet")
+        return ChosenModel(trained, trained.default_profile, "the newest trained model")
+    built_in = await zero_shot_model(client, observer)
+    return ChosenModel(built_in, built_in.default_profile, "the built-in zero-shot model, as no model has been trained yet")
+
+
+async def named_model(client: AsyncClient, model: str) -> ChosenModel:
+    """Return what `M`, `models/M`, `models/M/versions/V`, or `M@A` for an alias names; `:PROFILE` behind it takes another than its default.
+
+    Raises NotFound if there is no such model, InputError if it has no such profile.
+    """
+    head, colon, profile = model.partition(":")
+    version = await client.trainer.get_model_version(version_name(head))
+    if colon and profile not in version.profiles:
+        known = ", ".join(sorted(version.profiles))
+        raise InputError(f"{version.name} has no profile {profile!r}; it has: {known}", reason="PROFILE_NOT_FOUND")
+    return ChosenModel(version, profile or version.default_profile, "as asked for")
 
 
 async def zero_shot_model(client: AsyncClient, observer: Observer) -> ModelVersion:

@@ -10,10 +10,10 @@ from lookalike._client import AsyncClient
 from lookalike._exceptions import AlreadyExists, FailedPrecondition, NotFound, SpaceMismatch
 from lookalike._folders import LeftOut, scan
 from lookalike._models import Build, BuildSpec, Collection, DbaSpec, Engine
-from lookalike._names import numbered_name, resource_id
+from lookalike._names import resource_id
 from lookalike.workflows._dba import DbaChoice, choose_dba, same_dba
 from lookalike.workflows._ingest import ingest
-from lookalike.workflows._model import choose_model
+from lookalike.workflows._model import choose_model, named_model
 from lookalike.workflows._observer import SILENT, Observer
 
 
@@ -99,17 +99,20 @@ async def _create(
         made = await client.indexer.create_collection(name, chosen.space, engine=engine or Engine.ANNOY, dba=choice.spec)
     except AlreadyExists:  # somebody was faster: theirs is as good if it is of the same space
         made = await client.indexer.get_collection(f"collections/{name}")
-        await _check_pinned(client, made, chosen.version.name, engine)
+        await _check_pinned(client, made, f"{chosen.version.name}:{chosen.profile_name}", engine)
     return made, chosen.why, choice
 
 
 async def _check_pinned(client: AsyncClient, there: Collection, model: str | None, engine: Engine | None) -> None:
     elsewhere = "or index into another collection"
     if model is not None:
-        version = await client.trainer.get_model_version(numbered_name("models", "versions", model))
-        if there.space.fingerprint not in {profile.space.fingerprint for profile in version.profiles.values()}:
+        named = await named_model(client, model)
+        version = named.version
+        fitting = [named.profile] if ":" in model else version.profiles.values()
+        if there.space.fingerprint not in {profile.space.fingerprint for profile in fitting}:
+            pinned = f"{there.space.model_version}, profile {there.space.profile}"
             raise SpaceMismatch(
-                f"{there.name} holds vectors of {there.space.model_version}, not of {version.name}: leave --model out, {elsewhere}",
+                f"{there.name} holds vectors of {pinned}, not of {model}: leave --model out, {elsewhere}",
                 reason="SPACE_MISMATCH",
                 metadata={"collection": there.name, "pinned": there.space.model_version, "asked": version.name},
             )
