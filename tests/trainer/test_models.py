@@ -8,8 +8,8 @@ import pytest
 
 from lookalike_model import registry
 from lookalike_model.registry import RegistryReader
-from lookalike_runtime.errors import Aborted, DataLoss, FailedPrecondition, InvalidArgument, NotFound
-from lookalike_trainer.job_spec import EnsembleMember, EnsembleSpec, Start, spec_from_json, spec_to_json
+from lookalike_runtime.errors import Aborted, AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound
+from lookalike_trainer.job_spec import EnsembleMember, EnsembleSpec, ProfileSpec, Start, spec_from_json, spec_to_json
 from lookalike_trainer.models import Making, Models, ModelVersion, Origin
 from lookalike_trainer.outcome import Result, ResultProfile
 
@@ -113,6 +113,51 @@ def test_ensemble_of_what_is_not_there_or_is_one_itself_is_refused(parts: Parts)
     publish(parts, "both", "a2", origin=Origin.ENSEMBLE)
     with pytest.raises(InvalidArgument, match="name its members"):
         parts.admission.create("r3", ensemble_of(("shoes", 1, None), ("both", 1, None)))
+
+
+def profile_of(model: str, version: int, profile: str = "tuned") -> ProfileSpec:
+    return ProfileSpec(
+        model=model,
+        start=Start(kind="bundle", model=model, version=version),
+        profile=profile,
+        tap="pool",
+        views=("identity", "flip"),
+        project_dim=4,
+        dataset="pictures",
+        revision=None,
+        default_profile=False,
+    )
+
+
+def test_a_version_that_gets_a_profile_stays_and_so_does_the_dataset(parts: Parts) -> None:
+    publish(parts, "shoes", "a1")
+    with pytest.raises(NotFound, match="datasets/pictures"):
+        parts.admission.create("r0", profile_of("shoes", 1))
+    parts.commit("pictures", {"a/1": b"1", "b/1": b"2"})
+    requested = profile_of("shoes", 1)
+    job = parts.admission.create("r", requested)
+    assert job.spec == requested.model_copy(update={"revision": 1})
+    assert parts.admission.create("r", requested).uid == job.uid
+    assert spec_from_json(spec_to_json(job.spec)) == job.spec
+    with pytest.raises(FailedPrecondition, match=job.uid):
+        parts.models.delete("shoes", 1)
+    with pytest.raises(FailedPrecondition, match=job.uid):
+        parts.datasets.delete("pictures")
+    told = json.loads((parts.folders.prepare(job, 0) / "job.json").read_text())
+    assert (told["label"], told["dataset"]["revision"], told["metrics"]) == ("models/shoes/versions/1", 1, {"heldout_map": 0.5})
+
+
+def test_a_profile_of_an_ensemble_or_of_a_name_that_is_taken_is_refused(parts: Parts) -> None:
+    parts.commit("pictures", {"a/1": b"1", "b/1": b"2"})
+    publish(parts, "shoes", "a1")
+    with pytest.raises(AlreadyExists, match="it has: plain") as caught:
+        parts.admission.create("r1", profile_of("shoes", 1, "plain"))
+    assert caught.value.reason == "PROFILE_EXISTS"
+    with pytest.raises(NotFound, match="versions/2"):
+        parts.admission.create("r2", profile_of("shoes", 2))
+    publish(parts, "both", "a2", origin=Origin.ENSEMBLE)
+    with pytest.raises(InvalidArgument, match="is an ensemble"):
+        parts.admission.create("r3", profile_of("both", 1))
 
 
 @pytest.mark.parametrize("number", [1, None])
