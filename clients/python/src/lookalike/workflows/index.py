@@ -107,12 +107,13 @@ async def _check_pinned(client: AsyncClient, there: Collection, model: str | Non
     elsewhere = "or index into another collection"
     if model is not None:
         named = await named_model(client, model)
-        version = named.version
-        fitting = [named.profile] if ":" in model else version.profiles.values()
+        version, by_profile = named.version, ":" in model
+        fitting = [named.profile] if by_profile else version.profiles.values()
         if there.space.fingerprint not in {profile.space.fingerprint for profile in fitting}:
             pinned = f"{there.space.model_version}, profile {there.space.profile}"
+            asked = f"{version.name}, profile {named.profile_name}" if by_profile else version.name
             raise SpaceMismatch(
-                f"{there.name} holds vectors of {pinned}, not of {model}: leave --model out, {elsewhere}",
+                f"{there.name} holds vectors of {pinned}, not of {asked}: leave --model out, {elsewhere}",
                 reason="SPACE_MISMATCH",
                 metadata={"collection": there.name, "pinned": there.space.model_version, "asked": version.name},
             )
