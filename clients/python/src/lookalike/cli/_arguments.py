@@ -70,6 +70,17 @@ RankK = Annotated[int, typer.Option("-k", min=1, max=MAX_K, help="References a q
 OutputFolder = Annotated[
     Path, typer.Option("--output", "-o", metavar="DIR", help="Folder that files are written into.", show_default=False)
 ]
+Labels = Annotated[list[str] | None, typer.Option("--label", help="Only items with this label; may be repeated.", show_default=False)]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="CONDITION",
+        help="Only items that meet it: 'label=shoe|boot', 'label!=shoe', 'label^=run' (begins so), 'payload.price<100', 'payload.sold?' (is there),"
+        " '!payload.sold?' (is not). May be repeated: all must hold.",
+        show_default=False,
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
