@@ -35,7 +35,10 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Created:
-    """A collection that was made; `model_why` tells why for the model that it pins, `dba` how its builds augment unless they say otherwise."""
+    """A collection that was made.
+
+    model_why: why for the model that it pins. dba: how its builds augment unless they say otherwise.
+    """
 
     collection: Collection
     model_why: str
