@@ -14,6 +14,7 @@ from lookalike.workflows._dba import MAX_DBA_K, MAX_DBA_ROUNDS
 from lookalike.workflows._rank import MAX_K
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of pictures.", show_default=False)]
+OfCollection = Annotated[str, typer.Argument(metavar="COLLECTION", help="Collection, or an alias of it.", show_default=False)]
 Queries = Annotated[Path, typer.Option("--queries", metavar="DIR", help="Folder of query pictures.", show_default=False)]
 References = Annotated[Path, typer.Option("--references", metavar="DIR", help="Folder of reference pictures.", show_default=False)]
 ModelName = Annotated[

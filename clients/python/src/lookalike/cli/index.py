@@ -42,7 +42,9 @@ _ENGINE_HELP = (
 async def index(
     session: Session,
     folder: Folder,
-    collection: Annotated[str, typer.Option("--collection", help="Collection to write into; made if it is not there.", show_default=False)],
+    collection: Annotated[
+        str, typer.Option("--collection", help="Collection to write into, or an alias of it; made if it is not there.", show_default=False)
+    ],
     model: ModelOfNew = None,
     dba: Dba = None,
     dba_weights: DbaWeighting = None,

@@ -11,17 +11,15 @@ from lookalike._exceptions import InputError
 from lookalike._models import Item, ItemChange
 from lookalike._names import resource_name
 from lookalike.cli._app import items
-from lookalike.cli._arguments import Labels, Where, Yes
+from lookalike.cli._arguments import Labels, OfCollection, Where, Yes
 from lookalike.cli._conditions import wanted
 from lookalike.cli._session import Session, command, table
-
-_Collection = Annotated[str, typer.Argument(metavar="COLLECTION", help="Collection.", show_default=False)]
 
 
 @command(items, "list", "lookalike items list photos", "lookalike items list shoes --label boot --where '!payload.sold?' --limit 20")
 async def list_(
     session: Session,
-    collection: _Collection,
+    collection: OfCollection,
     label: Labels = None,
     where: Where = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Items.")] = 100,
@@ -35,7 +33,7 @@ async def list_(
 
 
 @command(items, "count", "lookalike items count photos", "lookalike items count shoes --where 'payload.price<100'")
-async def count(session: Session, collection: _Collection, label: Labels = None, where: Where = None) -> None:
+async def count(session: Session, collection: OfCollection, label: Labels = None, where: Where = None) -> None:
     """Count items."""
     found = await session.client.indexer.count_items(resource_name("collections", collection), filter=wanted(label, where))
     session.answer(found, f"{found.count:,} items")
@@ -44,7 +42,7 @@ async def count(session: Session, collection: _Collection, label: Labels = None,
 @command(items, "values", "lookalike items values shoes", "lookalike items values shoes --path payload.price --limit 20")
 async def values(
     session: Session,
-    collection: _Collection,
+    collection: OfCollection,
     path: Annotated[str, typer.Option("--path", help="label, uri or payload.KEY.")] = "label",
     label: Labels = None,
     where: Where = None,
@@ -68,7 +66,7 @@ async def values(
 )
 async def update(
     session: Session,
-    collection: _Collection,
+    collection: OfCollection,
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Items to change.", show_default=False)],
     label: Annotated[str | None, typer.Option("--label", help="New label.", show_default=False)] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Payload's key, a JSON value or a text.")] = None,
@@ -89,7 +87,7 @@ async def update(
 @command(items, "delete", "lookalike items delete photos 2019/17.jpg", "lookalike items delete shoes --where payload.sold=true --yes")
 async def delete(
     session: Session,
-    collection: _Collection,
+    collection: OfCollection,
     ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Items to delete.", show_default=False)] = None,
     label: Labels = None,
     where: Where = None,

@@ -41,7 +41,7 @@ class _Combine(StrEnum):
 )
 async def search(
     session: Session,
-    collection: Annotated[str, typer.Option("--collection", help="Collection to search.", show_default=False)],
+    collection: Annotated[str, typer.Option("--collection", help="Collection to search, or an alias of it.", show_default=False)],
     images: Annotated[
         list[Path] | None, typer.Argument(metavar="IMAGE…", help="Picture to look for; several are one query.", show_default=False)
     ] = None,

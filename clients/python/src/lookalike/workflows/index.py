@@ -96,7 +96,7 @@ async def _opened(
             return await make(client, collection_id, fixed, dba, observer), True
         there = await client.indexer.get_collection(name)
     await check_fixed(client, there, fixed)
-    choice = choose_dba(dba, None) if dba is not None else DbaChoice(there.dba, "collection")
+    choice = choose_dba(dba, there.dba) if dba is not None else DbaChoice(there.dba, "collection")
     return Created(there, "pinned by the collection", choice), False
 
 
