@@ -119,6 +119,10 @@ def test_filters_narrow_searches_lists_counts_and_deletions(run: Run, draw: Draw
     found = run(*words, "--label", "a", "--label", "b", "--json").document
     assert sorted(hit["item"]["label"] for hit in found["hits"]) == ["a", "a", "b"]
     assert "no item that --label and --where let through is there" in run(*words, "--label", "nobody").out
+    found = run(*words, "--where", "label!=c", "--where", "id^=a/0|b", "--json").document
+    assert sorted(hit["item"]["id"] for hit in found["hits"]) == ["a/0.png", "b/1.png"]
+    refused = run(*words, "--where", "colour=red", "--json")
+    assert (refused.status, refused.document["error"]["reason"]) == (2, "BAD_CONDITION")
     name, wanted = "collections/filtered", filters.Equals("label", "a") & ~filters.Prefix("id", "a/0")
     assert [item.id for item in client.indexer.list_items(name, filter=wanted)] == ["a/3.png"]
     assert (client.indexer.count_items(name).count, client.indexer.count_items(name, filter=wanted).count) == (4, 1)

@@ -36,7 +36,7 @@ def numbered_name(kind: str, part: str, value: str) -> str:
 
 def build_name(value: str) -> str:
     """Return `collections/<id>/builds/<number>` for such a name or `<id>/<number>`; raises InputError for anything else."""
-    found = re.fullmatch(r"(?:collections/)?([^/]+)/(?:builds/)?([1-9][0-9]{0,8})", value)
+    found = re.fullmatch(r"([^/]+)/(?:builds/)?([1-9][0-9]{0,8})", value.removeprefix("collections/"))
     if found is None:
         raise InputError(
             f"{value!r} names no build: write COLLECTION/NUMBER, such as photos/3", reason="BAD_NAME", metadata={"name": value}

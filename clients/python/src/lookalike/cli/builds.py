@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lookalike._exceptions import NotFound
-from lookalike._models import Build, BuildSpec, DbaSpec
+from lookalike._models import Build, BuildSpec, DbaSpec, State
 from lookalike._names import build_name, resource_name
 from lookalike.cli._app import builds
 from lookalike.cli._arguments import DbaPower, DbaRounds, DbaWeighting, OfCollection, asked_dba
@@ -57,7 +57,7 @@ def _figures(build: Build) -> list[str]:
 async def show(session: Session, build: _BuildOrCollection) -> None:
     """Show what a build came to: why it answers as it does, its plan, what recall costs, and how long it took."""
     found = await session.client.indexer.get_build(await _meant(session, build))
-    use = said_use(found) or ("" if not found.state.ended else "it cannot be activated: its files are not there")
+    use = said_use(found) or ("its files are no longer kept" if found.state is State.SUCCEEDED else "")
     begun = "began by itself" if found.automatic else "was asked for"
     lines = [f"{found.name}: {found.state.lower()}{', ' if use else ''}{use}", f"{begun} at {found.create_time:%Y-%m-%d %H:%M}"]
     if found.end_time:
@@ -90,9 +90,18 @@ async def start(
     dba_weights: DbaWeighting = None,
     dba_power: DbaPower = None,
     dba_rounds: DbaRounds = None,
-    trees: Annotated[int, typer.Option("--trees", min=0, max=1000, help="Annoy's trees; 0: several numbers are tried.")] = 0,
+    trees: Annotated[
+        int, typer.Option("--trees", min=0, max=1000, help="Annoy's trees; 0: several numbers are tried.", show_default=False)
+    ] = 0,
     reduced_dim: Annotated[
-        int, typer.Option("--reduced-dim", min=0, max=16_384, help="Dimensions that the index sees, from 2; 0: several numbers are tried.")
+        int,
+        typer.Option(
+            "--reduced-dim",
+            min=0,
+            max=16_384,
+            help="Dimensions that the index sees, from 2; 0: several numbers are tried.",
+            show_default=False,
+        ),
     ] = 0,
     force_engine: Annotated[
         bool, typer.Option("--force-engine", help="Use the engine's index alone, small collection, missed target or not.")
