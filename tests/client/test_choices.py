@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lookalike import DbaSpec, DbaWeights, InputError
-from lookalike._names import numbered_name, resource_name
+from lookalike._names import build_name, numbered_name, resource_name
 from lookalike.workflows import choose_dba, choose_query_dba
 from lookalike.workflows._dba import dba_document, same_dba
 
@@ -81,3 +81,16 @@ def test_names_that_could_lead_elsewhere_are_refused(value: str) -> None:
     if "versions" not in value:
         with pytest.raises(InputError):
             resource_name("models", value)
+
+
+@pytest.mark.parametrize("value", ["shoes/3", "collections/shoes/3", "shoes/builds/3", "collections/shoes/builds/3"])
+def test_builds_are_named_short_and_long(value: str) -> None:
+    assert build_name(value) == "collections/shoes/builds/3"
+
+
+@pytest.mark.parametrize(
+    "value", ["", "shoes", "collections/shoes", "collections/3", "shoes/0", "shoes/x", "shoes/", "/3", "../3", "a/b/3", "A/3"]
+)
+def test_names_of_no_build_are_refused(value: str) -> None:
+    with pytest.raises(InputError):
+        build_name(value)

@@ -81,6 +81,29 @@ def test_items_are_listed_counted_changed_and_deleted_from_the_command_line(run:
     assert run("items", "count", "nowhere").status == 1
 
 
+def test_conditions_narrow_what_commands_are_about(run: Run, filled: str) -> None:
+    for condition, count in (
+        ("payload.price<2", 2),
+        ("payload.price>=1", 3),
+        ("payload.price=1|2", 2),
+        ('payload.price="1"', 0),
+        ("payload.deep.x=true", 4),
+        ("!payload.sold?", 4),
+        ("label!=boot|sandal", 0),
+        ("id^=0", 1),
+    ):
+        assert run("items", "count", filled, "--where", condition).out == f"{count} items\n", condition
+    both = ("--label", "boot", "--where", "payload.price>0", "--where", "payload.price?")
+    assert [each["id"] for each in run("items", "list", filled, *both, "--json").document["items"]] == ["1.png"]
+    values = run("items", "values", filled, "--where", "payload.price>0", "--json").document["values"]
+    assert [(each["value"], each["count"]) for each in values] == [("sandal", 2), ("boot", 1)]
+    refused = run("items", "delete", filled, "--where", "payload.price<cheap", "--yes")
+    assert (refused.status, refused.out) == (2, "")
+    assert "--where 'payload.price<cheap', at character 15: < takes one number; such as payload.price<100" in refused.err
+    assert run("items", "delete", filled, "--where", "payload.price<1", "--yes").out == "1 items were deleted\n"
+    assert run("items", "count", filled).out == "3 items\n"
+
+
 def test_a_purge_is_one_command(run: Run, client: Client, filled: str, data: Path) -> None:
     client.indexer.upsert_items(f"collections/{filled}", [Item("secret-marker")], np.ones((1, 8), np.float32), SPACE)
     client.indexer.delete_items(f"collections/{filled}", ["secret-marker"])

@@ -118,7 +118,11 @@ def test_filters_narrow_searches_lists_counts_and_deletions(run: Run, draw: Draw
     words = ("search", tmp_path / "things" / "c" / "2.png", "--collection", "filtered")
     found = run(*words, "--label", "a", "--label", "b", "--json").document
     assert sorted(hit["item"]["label"] for hit in found["hits"]) == ["a", "a", "b"]
-    assert "no item has such a label" in run(*words, "--label", "nobody").out
+    assert "no item that --label and --where let through is there" in run(*words, "--label", "nobody").out
+    found = run(*words, "--where", "label!=c", "--where", "id^=a/0|b", "--json").document
+    assert sorted(hit["item"]["id"] for hit in found["hits"]) == ["a/0.png", "b/1.png"]
+    refused = run(*words, "--where", "colour=red", "--json")
+    assert (refused.status, refused.document["error"]["reason"]) == (2, "BAD_CONDITION")
     name, wanted = "collections/filtered", filters.Equals("label", "a") & ~filters.Prefix("id", "a/0")
     assert [item.id for item in client.indexer.list_items(name, filter=wanted)] == ["a/3.png"]
     assert (client.indexer.count_items(name).count, client.indexer.count_items(name, filter=wanted).count) == (4, 1)
@@ -151,7 +155,7 @@ def test_searches_by_items_and_several_pictures_with_every_option(run: Run, draw
     assert set(dict(hits("--like", "a/0.png", "--like", "b/1.png"))) == {"c/2.png", "a/3.png", "b/4.png", "c/5.png"}
     least = by_picture[2][1]
     assert hits(files[0], "--min-score", least - 1e-4) == by_picture[:3]
-    assert "no item has a score of 1 or more" in run("search", "--like", "a/0.png", "--min-score", 1, "--collection", "many").out
+    assert "no other item has a score of 1 or more" in run("search", "--like", "a/0.png", "--min-score", 1, "--collection", "many").out
     labels = [each[0] for each, _ in hits(files[0], "--group-by-label")]
     assert sorted(labels) == ["a", "b", "c"]
     # With itself alone the query stays; with others it turns.

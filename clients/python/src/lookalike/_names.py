@@ -34,6 +34,16 @@ def numbered_name(kind: str, part: str, value: str) -> str:
     return f"{resource_name(kind, head)}{slash}{number}"
 
 
+def build_name(value: str) -> str:
+    """Return `collections/<id>/builds/<number>` for such a name or `<id>/<number>`; raises InputError for anything else."""
+    found = re.fullmatch(r"([^/]+)/(?:builds/)?([1-9][0-9]{0,8})", value.removeprefix("collections/"))
+    if found is None:
+        raise InputError(
+            f"{value!r} names no build: write COLLECTION/NUMBER, such as photos/3", reason="BAD_NAME", metadata={"name": value}
+        )
+    return f"{resource_name('collections', found[1])}/builds/{found[2]}"
+
+
 def version_name(value: str) -> str:
     """Return `models/<id>`, `models/<id>/versions/<number>` or `models/<id>@<alias>` for a model as people write it; raises InputError."""
     head, at, alias = value.partition("@")

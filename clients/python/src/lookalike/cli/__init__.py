@@ -17,7 +17,21 @@ from lookalike.cli._documents import error_document, to_json
 from lookalike.cli._session import Interrupted
 
 # Each module adds its commands; help shows them in this order.
-_COMMANDS = ("up", "dataset", "train", "recipes", "models", "jobs", "index", "search", "collections", "items", "submit", "evaluate")
+_COMMANDS = (
+    "up",
+    "dataset",
+    "train",
+    "recipes",
+    "models",
+    "jobs",
+    "index",
+    "search",
+    "collections",
+    "builds",
+    "items",
+    "submit",
+    "evaluate",
+)
 for _module in _COMMANDS:
     importlib.import_module(f"lookalike.cli.{_module}")
 

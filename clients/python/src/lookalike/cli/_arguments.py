@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
-from lookalike._models import DbaSpec, DbaWeights
+from lookalike._models import DbaSpec, DbaWeights, DType, Engine
 from lookalike.workflows._dba import MAX_DBA_K, MAX_DBA_ROUNDS
 from lookalike.workflows._rank import MAX_K
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of pictures.", show_default=False)]
+OfCollection = Annotated[str, typer.Argument(metavar="COLLECTION", help="Collection, or an alias of it.", show_default=False)]
 Queries = Annotated[Path, typer.Option("--queries", metavar="DIR", help="Folder of query pictures.", show_default=False)]
 References = Annotated[Path, typer.Option("--references", metavar="DIR", help="Folder of reference pictures.", show_default=False)]
 ModelName = Annotated[
@@ -71,11 +72,60 @@ DbaRounds = Annotated[
         show_default=False,
     ),
 ]
+EngineName = StrEnum("EngineName", ["annoy", "hnsw", "exact"])
+DTypeName = StrEnum("DTypeName", ["float32", "float16"])
+ModelOfNew = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="Model of a new collection. Default: the newest trained, else the built-in zero-shot one.",
+        show_default=False,
+    ),
+]
+RecallOfNew = Annotated[
+    float | None,
+    typer.Option(
+        "--recall",
+        min=0,
+        max=1,
+        help="Least recall at 10 that builds of a new collection must reach, above 0. Default: 0.95.",
+        show_default=False,
+    ),
+]
+DTypeOfNew = Annotated[
+    DTypeName | None,
+    typer.Option(
+        "--dtype",
+        help="How a new collection stores vectors; float16 takes half the room, and rounds. Default: float32.",
+        show_default=False,
+    ),
+]
 RankK = Annotated[int, typer.Option("-k", min=1, max=MAX_K, help="References a query.")]
 OutputFolder = Annotated[
     Path, typer.Option("--output", "-o", metavar="DIR", help="Folder that files are written into.", show_default=False)
 ]
+Labels = Annotated[list[str] | None, typer.Option("--label", help="Only items with this label; may be repeated.", show_default=False)]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="CONDITION",
+        help="Only items that meet it: 'label=shoe|boot', 'label!=shoe', 'label^=run' (begins so), 'payload.price<100', 'payload.sold?' (is"
+        " there), '!payload.sold?' (is not). May be repeated: all must hold.",
+        show_default=False,
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def asked_engine(name: EngineName | None) -> Engine | None:
+    """Return the engine that an option names."""
+    return Engine(name.upper()) if name else None
+
+
+def asked_dtype(name: DTypeName | None) -> DType | None:
+    """Return the precision that an option names."""
+    return DType(name.upper()) if name else None
 
 
 def asked_dba(ks: Sequence[int | None], weights: Weighting | None, power: float | None, rounds: int | None) -> list[int | DbaSpec | None]:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from lookalike import workflows
-from lookalike._models import Engine
 from lookalike.cli._app import SEARCH, app
-from lookalike.cli._arguments import Dba, DbaPower, DbaRounds, DbaWeighting, Folder, asked_dba
+from lookalike.cli._arguments import (
+    Dba,
+    DbaPower,
+    DbaRounds,
+    DbaWeighting,
+    DTypeOfNew,
+    EngineName,
+    Folder,
+    ModelOfNew,
+    RecallOfNew,
+    asked_dba,
+    asked_dtype,
+    asked_engine,
+)
 from lookalike.cli._session import Session, command
 from lookalike.workflows._dba import said_dba
 
-
-class _Engine(StrEnum):
-    annoy = "annoy"
-    exact = "exact"
-
-
 _ENGINE_HELP = (
     "What answers searches of a new collection. Default: annoy, but for small collections and where it would find too little;"
-    " annoy given here is used in any case."
+    " annoy or hnsw given here is used in any case."
 )
 
 
@@ -31,26 +36,23 @@ _ENGINE_HELP = (
     "index",
     "lookalike index ~/Pictures --collection photos",
     "lookalike index ./shoes --collection shoes --model shoes --dba 3",
-    "lookalike index ./shoes --collection shoes --engine exact",
+    "lookalike index ./shoes --collection shoes --engine hnsw --recall 0.99 --dtype float16",
     panel=SEARCH,
 )
 async def index(
     session: Session,
     folder: Folder,
-    collection: Annotated[str, typer.Option("--collection", help="Collection to write into; made if it is not there.", show_default=False)],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            help="Model of a new collection. Default: the newest trained, else the built-in zero-shot one.",
-            show_default=False,
-        ),
-    ] = None,
+    collection: Annotated[
+        str, typer.Option("--collection", help="Collection to write into, or an alias of it; made if it is not there.", show_default=False)
+    ],
+    model: ModelOfNew = None,
     dba: Dba = None,
     dba_weights: DbaWeighting = None,
     dba_power: DbaPower = None,
     dba_rounds: DbaRounds = None,
-    engine: Annotated[_Engine | None, typer.Option("--engine", help=_ENGINE_HELP, show_default=False)] = None,
+    engine: Annotated[EngineName | None, typer.Option("--engine", help=_ENGINE_HELP, show_default=False)] = None,
+    recall: RecallOfNew = None,
+    dtype: DTypeOfNew = None,
     purge: Annotated[
         bool, typer.Option("--purge", help="Leave nothing of deleted items on the server's disk; builds in any case.")
     ] = False,
@@ -66,8 +68,10 @@ async def index(
         collection,
         model=model,
         dba=augmentation,
-        engine=Engine(engine.upper()) if engine else None,
-        force_engine=engine is _Engine.annoy,
+        engine=asked_engine(engine),
+        force_engine=engine not in (None, EngineName.exact),
+        recall_target=recall,
+        dtype=asked_dtype(dtype),
         purge=purge,
         observer=session.observer,
     )

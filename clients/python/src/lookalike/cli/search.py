@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from lookalike import filters, workflows
+from lookalike import workflows
 from lookalike._exceptions import InputError
 from lookalike._models import Combine, Expansion, Explanation, Hit
 from lookalike.cli._app import SEARCH, app
+from lookalike.cli._arguments import Labels, Where
+from lookalike.cli._conditions import wanted
 from lookalike.cli._session import Session, command, table
 from lookalike.workflows._rank import MAX_K
 
@@ -30,6 +32,7 @@ class _Combine(StrEnum):
     "lookalike search holiday.jpg --collection photos",
     "lookalike search shoe.png --collection shoes -k 50 --json",
     "lookalike search shoe.png --collection shoes --label boot --label sandal",
+    "lookalike search shoe.png --collection shoes --where 'payload.price<100' --where '!payload.sold?'",
     "lookalike search shoe.png --collection shoes --explain",
     "lookalike search front.png side.png --collection shoes --combine best",
     "lookalike search --like boots/17.png --collection shoes --group-by-label --min-score 0.5",
@@ -38,7 +41,7 @@ class _Combine(StrEnum):
 )
 async def search(
     session: Session,
-    collection: Annotated[str, typer.Option("--collection", help="Collection to search.", show_default=False)],
+    collection: Annotated[str, typer.Option("--collection", help="Collection to search, or an alias of it.", show_default=False)],
     images: Annotated[
         list[Path] | None, typer.Argument(metavar="IMAGE…", help="Picture to look for; several are one query.", show_default=False)
     ] = None,
@@ -47,7 +50,8 @@ async def search(
         _Combine, typer.Option("--combine", help="How several make one query: by their mean, or an item's best score with any.")
     ] = _Combine.mean,
     k: Annotated[int, typer.Option("-k", min=1, max=MAX_K, help="Hits.")] = 10,
-    label: Annotated[list[str] | None, typer.Option("--label", help="Only items with this label; may be repeated.")] = None,
+    label: Labels = None,
+    where: Where = None,
     group_by_label: Annotated[bool, typer.Option("--group-by-label", help="Only the best hit of each label.")] = False,
     min_score: Annotated[
         float | None, typer.Option("--min-score", min=-1, max=1, help="Only hits with at least this score.", show_default=False)
@@ -81,7 +85,7 @@ async def search(
         min_score=min_score,
         expansion=_expansion(expand) if expand is not None else None,
         group_by_label=group_by_label,
-        filter=filters.OneOf("label", label) if label else None,
+        filter=wanted(label, where),
         explain=explain,
     )
     shown = table("#rank", "#score", "label", "id", "uri")
@@ -90,7 +94,7 @@ async def search(
     how = "every vector was compared" if found.exact else f"candidates by {found.source.lower()}"
     session.note(f"{found.collection}, {found.model}; {1000 * found.seconds:.1f} ms, {how}")
     why = [f"#{rank} {_why(hit, hit.explanation)}" for rank, hit in enumerate(found.hits, start=1) if hit.explanation]
-    session.answer(found, *([shown, *why] if found.hits else [_nothing(label, min_score)]))
+    session.answer(found, *([shown, *why] if found.hits else [_nothing(bool(label or where), min_score)]))
 
 
 def _expansion(given: str) -> Expansion:
@@ -104,10 +108,9 @@ def _expansion(given: str) -> Expansion:
     return expansion
 
 
-def _nothing(label: list[str] | None, min_score: float | None) -> str:
-    if min_score is not None:
-        return f"no item has a score of {min_score:g} or more"
-    return "no item has such a label" if label else "no other item is there"
+def _nothing(filtered: bool, min_score: float | None) -> str:
+    meant = "no item that --label and --where let through" if filtered else "no other item"
+    return f"{meant} is there" if min_score is None else f"{meant} has a score of {min_score:g} or more"
 
 
 def _why(hit: Hit, explanation: Explanation) -> str:

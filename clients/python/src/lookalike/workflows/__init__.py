@@ -3,6 +3,7 @@
 Each takes an AsyncClient; with the synchronous client: `client.run(workflows.search(client.asynchronous, …))`.
 """
 
+from lookalike.workflows._collection import Created, create_collection
 from lookalike.workflows._dba import DbaChoice, choose_dba, choose_query_dba
 from lookalike.workflows._ingest import Ingested, ingest
 from lookalike.workflows._model import ChosenModel, choose_model, wait_until_served, zero_shot_model
@@ -22,6 +23,7 @@ __all__ = [
     "CHECK_FILES",
     "INIT_FORMS",
     "ChosenModel",
+    "Created",
     "DbaChoice",
     "Evaluation",
     "Found",
@@ -33,6 +35,7 @@ __all__ = [
     "choose_dba",
     "choose_model",
     "choose_query_dba",
+    "create_collection",
     "evaluate",
     "index",
     "ingest",

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from lookalike._client import AsyncClient
-from lookalike._exceptions import AlreadyExists, FailedPrecondition, NotFound, SpaceMismatch
+from lookalike._exceptions import AlreadyExists, FailedPrecondition, NotFound
 from lookalike._folders import LeftOut, scan
-from lookalike._models import Build, BuildSpec, Collection, DbaSpec, Engine
+from lookalike._models import Build, BuildSpec, Collection, DbaSpec, DType, Engine
 from lookalike._names import resource_id
+from lookalike.workflows._collection import Created, Fixed, check_fixed, make
 from lookalike.workflows._dba import DbaChoice, choose_dba, same_dba
 from lookalike.workflows._ingest import ingest
-from lookalike.workflows._model import choose_model, named_model
 from lookalike.workflows._observer import SILENT, Observer
 
 
@@ -48,30 +49,23 @@ async def index(
     dba: int | DbaSpec | None = None,
     engine: Engine | None = None,
     force_engine: bool = False,
+    recall_target: float | None = None,
+    dtype: DType | None = None,
     purge: bool = False,
     observer: Observer = SILENT,
 ) -> Indexed:
     """Embed what is new or changed in `folder`, write it into `collection`, and build.
 
-    A collection that is not there is made: for `model`, else the newest trained model, else the built-in zero-shot one; `engine` and, as
-    default of its builds, DBA are fixed then. One that is there is embedded with what it pins; another `model` or `engine` is an error.
+    A collection that is not there is made as `create_collection` does. One that is there is embedded with what it pins; another `model`,
+    `engine`, `recall_target` or `dtype` is an error, while another DBA goes for this build alone.
     `force_engine` builds the engine's index and uses it even where exact search would be chosen. `purge` builds in any case, and leaves
     nothing of deleted items anywhere.
     """
-    name = resource_id("collections", collection)
+    name, fixed = resource_id("collections", collection), Fixed(model, engine, recall_target, dtype)
     listing = await asyncio.to_thread(scan, folder)
-    try:
-        there = await client.indexer.get_collection(f"collections/{name}")
-        why = "pinned by the collection"
-        choice = choose_dba(dba, None) if dba is not None else DbaChoice(there.dba, "collection")
-        created = False
-        await _check_pinned(client, there, model, engine)
-    except NotFound as error:
-        if error.reason != "COLLECTION_NOT_FOUND":
-            raise
-        there, why, choice = await _create(client, name, model, dba, engine, observer)
-        created = True
-    observer.say(f"embedding with {there.space.model_version}, {why}")
+    opened, created = await _opened(client, name, fixed, dba, observer)
+    there, choice = opened.collection, opened.dba
+    observer.say(f"embedding with {there.space.model_version}, {opened.model_why}")
     ingested = await ingest(client, listing, there, observer, thumbnails=True)
     spec = BuildSpec(dba=choice.spec or DbaSpec(0), force_engine=force_engine, purge=purge)
     build = await _build(client, there.name, spec, observer)
@@ -79,7 +73,7 @@ async def index(
         collection=await client.indexer.get_collection(there.name),
         created=created,
         model=there.space.model_version,
-        model_why=why,
+        model_why=opened.model_why,
         embedded_count=ingested.embedded_count,
         unchanged_count=ingested.unchanged_count,
         left_out=(*listing.left_out, *ingested.failed),
@@ -90,38 +84,20 @@ async def index(
     )
 
 
-async def _create(
-    client: AsyncClient, name: str, model: str | None, dba: int | DbaSpec | None, engine: Engine | None, observer: Observer
-) -> tuple[Collection, str, DbaChoice]:
-    chosen = await choose_model(client, model, observer)
-    choice = choose_dba(dba, chosen.profile.dba_advice)
+async def _opened(
+    client: AsyncClient, collection_id: str, fixed: Fixed, dba: int | DbaSpec | None, observer: Observer
+) -> tuple[Created, bool]:
+    """Return a collection as it would have been made, and whether it was made now."""
+    name = f"collections/{collection_id}"
     try:
-        made = await client.indexer.create_collection(name, chosen.space, engine=engine or Engine.ANNOY, dba=choice.spec)
-    except AlreadyExists:  # somebody was faster: theirs is as good if it is of the same space
-        made = await client.indexer.get_collection(f"collections/{name}")
-        await _check_pinned(client, made, f"{chosen.version.name}:{chosen.profile_name}", engine)
-    return made, chosen.why, choice
-
-
-async def _check_pinned(client: AsyncClient, there: Collection, model: str | None, engine: Engine | None) -> None:
-    elsewhere = "or index into another collection"
-    if model is not None:
-        named = await named_model(client, model)
-        version, by_profile = named.version, ":" in model
-        fitting = [named.profile] if by_profile else version.profiles.values()
-        if there.space.fingerprint not in {profile.space.fingerprint for profile in fitting}:
-            pinned = f"{there.space.model_version}, profile {there.space.profile}"
-            asked = f"{version.name}, profile {named.profile_name}" if by_profile else version.name
-            raise SpaceMismatch(
-                f"{there.name} holds vectors of {pinned}, not of {asked}: leave --model out, {elsewhere}",
-                reason="SPACE_MISMATCH",
-                metadata={"collection": there.name, "pinned": there.space.model_version, "asked": version.name},
-            )
-    if engine is not None and engine is not there.engine:
-        raise FailedPrecondition(
-            f"{there.name} was made with the engine {there.engine.lower()}, not {engine.lower()}: leave --engine out, {elsewhere}",
-            reason="ENGINE_FIXED",
-        )
+        there = await client.indexer.get_collection(name)
+    except NotFound:
+        with contextlib.suppress(AlreadyExists):  # somebody was faster
+            return await make(client, collection_id, fixed, dba, observer), True
+        there = await client.indexer.get_collection(name)
+    await check_fixed(client, there, fixed)
+    choice = choose_dba(dba, there.dba) if dba is not None else DbaChoice(there.dba, "collection")
+    return Created(there, "pinned by the collection", choice), False
 
 
 async def _build(client: AsyncClient, collection: str, spec: BuildSpec, observer: Observer) -> Build | None:
