@@ -71,6 +71,10 @@ def test_bad_arguments_are_refused() -> None:
             fit_pca(vectors, dims)
     with pytest.raises(ValueError, match="alike"):
         fit_pca(np.repeat(vectors[:1], 8, axis=0), 2)
+    rounded = np.repeat(vectors[:1], 8, axis=0)
+    rounded[3] = np.nextafter(rounded[3], np.float32(1))
+    with pytest.raises(ValueError, match="alike"):
+        fit_pca(rounded, 2)
     with pytest.raises(ValueError, match="not finite"):
         fit_pca(np.where(vectors == vectors[3, 3], np.nan, vectors).astype(np.float32), 2)
     with pytest.raises(ValueError, match="5 dimensions, the projection takes 12"):

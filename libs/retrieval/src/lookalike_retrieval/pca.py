@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from lookalike_retrieval.normalise import check_matrix, normalise
 
 _BLOCK_ROWS = 4096
+# How far equal rows may differ, of their length: the same picture at another place of a batch does.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +51,7 @@ def fit_pca(vectors: NDArray[np.float32], dims: int, *, seed: int = 0, max_rows:
         Components in descending order of variance, each with its largest value positive.
 
     Raises:
-        ValueError: `dims` out of range, all rows alike, or values that are not finite.
+        ValueError: `dims` out of range, all rows alike but for rounding, or values that are not finite.
     """
     check_matrix("vectors", vectors)
     sample = _sample(vectors, seed, max_rows)
@@ -59,9 +61,10 @@ def fit_pca(vectors: NDArray[np.float32], dims: int, *, seed: int = 0, max_rows:
     mean = sample.mean(axis=0)
     if not np.isfinite(mean).all():
         raise ValueError("the rows hold values that are not finite")
+    noise = _ROUNDING**2 * np.square(sample).sum()
     sample -= mean
     variances, directions = np.linalg.eigh(sample.T @ sample)
-    if variances[-1] <= 0:
+    if variances[-1] <= noise:
         raise ValueError("all rows are alike: there is no direction to project on")
     components = directions[:, ::-1].T[:dims]
     # An eigenvector's sign is arbitrary: fix it, so that fits can be compared.
