@@ -99,7 +99,7 @@ def augment_waiting(view: View, most: int) -> AugmentedItems | None:
 def _touched(view: View, augmentation: Augmentation, units: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return the places of augmented items that have one of `units` among their nearest now, those first to which that matters most."""
     fresh, k = view.fresh, augmentation.dba.k
-    built = np.flatnonzero(~view.dead)
+    built = view.absent.live
     last = augmentation.similarities[:, -1] if augmentation.similarities.shape[1] == k else np.full(len(view.dead), _BELOW_EVERY_COSINE)
     slots = np.setdiff1d(fresh.live, fresh.waiting, assume_unique=True)
     contents = [fresh.averaged[slot] for slot in slots.tolist()]
@@ -122,7 +122,7 @@ def _best(rows: NDArray[np.float32], units: NDArray[np.float32]) -> NDArray[np.f
 def _nearest(view: View, units: NDArray[np.float32], places: NDArray[np.int64], k: int, pool: _Pool) -> _Nearest:
     """Rank the others of each of the items `units` [n, dim] at `places` [n], which rise."""
     first_slot = int(np.searchsorted(places, len(view.dead)))
-    live, built = view.fresh.live, np.flatnonzero(~view.dead)
+    live, built = view.fresh.live, view.absent.live
     rows, slots = places[:first_slot], places[first_slot:] - len(view.dead)
     # Each is left out of the pool that it is in, and only there.
     parts = []
@@ -141,7 +141,7 @@ def _merged(
     not_built: NDArray[np.int64] | None,
     not_fresh: NDArray[np.int64] | None,
 ) -> _Nearest:
-    fresh, built = view.fresh, np.flatnonzero(~view.dead)
+    fresh, built = view.fresh, view.absent.live
     of_build = exact_topk(units, rows_of(pool.vectors, built), k, exclude=not_built)
     of_fresh = exact_topk(units, rows_of(fresh.units, pool.slots[fresh.live]), k, exclude=not_fresh)
     places = np.concatenate([built[of_build.indices], len(view.dead) + fresh.live[of_fresh.indices]], axis=1)

@@ -37,7 +37,7 @@ class _Vectors(NamedTuple):
     def tiles(self, view: View) -> Iterator[NDArray[np.float32]]:
         """Yield the vectors of the items that count."""
         slots = self.fresh_slots[view.fresh.live]
-        for vectors, rows in ((self.built, np.flatnonzero(~view.dead)), (self.fresh, slots)):
+        for vectors, rows in ((self.built, view.absent.live), (self.fresh, slots)):
             chosen = rows_of(vectors, rows)
             for start in range(0, len(rows), _TILE):
                 yield np.asarray(chosen[start : start + _TILE])

@@ -101,6 +101,7 @@ def _best_of_each(
         return Ranked([], [], [])
     least = np.partition(best, len(best) - k)[len(best) - k] - NOISE
     worthy = (best[groups] >= least) & (scores >= best[groups] - NOISE)
-    ranked = settle(view, query.pictures, places[worthy], len(places))
-    group_of = dict(zip(places[worthy].tolist(), groups[worthy].tolist(), strict=True))
+    chosen = places[worthy]
+    ranked = settle(view, query.pictures, chosen, len(chosen))
+    group_of = dict(zip(chosen.tolist(), groups[worthy].tolist(), strict=True))
     return _first_of_each(ranked, [group_of[place] for place in ranked.places]).first(k)

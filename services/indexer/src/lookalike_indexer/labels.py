@@ -60,7 +60,7 @@ class Labels:
         rows, build, fresh = len(self._view.dead), self._view.build, self._view.fresh
         places = {fresh.ids[slot]: rows + slot for slot in fresh.live.tolist()}
         if build is not None:
-            places |= {build.ids[row]: row for row in np.flatnonzero(~self._view.dead).tolist()}
+            places |= {build.ids[row]: row for row in self._view.absent.live.tolist()}
         return places
 
     def _require(self, revision: int) -> None:
