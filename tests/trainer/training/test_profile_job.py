@@ -24,7 +24,7 @@ from lookalike_model.spec import EmbeddingSpec, NetworkSpec
 from lookalike_model.timm_config import statistics_of
 from lookalike_trainer.blobs import blob_path
 from lookalike_trainer.training import projection_fit, training_run
-from lookalike_trainer.training.pixels import load_pixels
+from lookalike_trainer.training.preparation import prepare_pixels
 from lookalike_trainer.training.split import split_classes
 
 from .conftest import ShapeDataset
@@ -188,9 +188,9 @@ def test_classes_that_were_held_out_are_not_fitted_on(
     def watched_load(pictures: Any, blobs: Any, spec: Any, sizes: Any, *rest: Any) -> Any:
         if sizes != [16]:
             seen.extend(picture.path for picture in pictures)
-        return load_pixels(pictures, blobs, spec, sizes, *rest)
+        return prepare_pixels(pictures, blobs, spec, sizes, *rest)
 
-    monkeypatch.setattr(projection_fit, "load_pixels", watched_load)
+    monkeypatch.setattr(projection_fit, "prepare_pixels", watched_load)
     folder = profile_folder(training / "bundle", project_dim=4, dataset=shapes.reference())
     assert work(folder) == 0
     assert len(held_out) == 3

@@ -76,7 +76,6 @@ class PictureModel(ABC):
     def vectors(self, parts: Sequence[Tensor]) -> Tensor:
         """For each of `inputs` uint8 [n, s, s, 3] on the device → float32 [n, dim]."""
 
-    @torch.inference_mode()
     def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The pixels of n pictures, as `inputs` lays them out → float32 [n, dim], unit rows if the profile normalises.
 
@@ -84,8 +83,12 @@ class PictureModel(ABC):
         """
         if len(pixels) == 0:
             return np.zeros((0, self.dim), dtype=np.float32)
-        parts = [torch.from_numpy(part).to(self.device) for part in self.inputs.split(pixels)]
-        result: NDArray[np.float32] = self.vectors(parts).cpu().numpy()
+        return self.embed_parts(self.inputs.split(pixels))
+
+    @torch.inference_mode()
+    def embed_parts(self, parts: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """For each of `inputs` uint8 [n, s, s, 3], n ≥ 1 → float32 [n, dim], as `embed`."""
+        result: NDArray[np.float32] = self.vectors([torch.from_numpy(part).to(self.device) for part in parts]).cpu().numpy()
         return result
 
     def embed_pictures(self, pictures: Sequence[bytes], batch_size: int = 32) -> NDArray[np.float32]:

@@ -114,11 +114,6 @@ class ProfileSpec(Record):
     revision: int | None
     default_profile: bool
 
-    @property
-    def version_name(self) -> str:
-        """Resource name of the version that is started from."""
-        return f"models/{self.start.model}/versions/{self.start.version}"
-
 
 JobSpec = TrainSpec | ImportSpec | CheckSpec | EnsembleSpec | ProfileSpec
 # What later versions added stands in the text only where it is used, so that text of earlier ones stays equal.

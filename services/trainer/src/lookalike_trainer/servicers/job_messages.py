@@ -75,7 +75,11 @@ def _import(spec: ImportSpec) -> pb.ImportSpec:
 
 def _check(spec: CheckSpec) -> pb.CheckSpec:
     version = _init(spec.start).model_version if spec.start else ""
-    return pb.CheckSpec(dataset=f"datasets/{spec.dataset}/revisions/{spec.revision}", model_version=version)
+    return pb.CheckSpec(dataset=_revision(spec), model_version=version)
+
+
+def _revision(spec: TrainSpec | CheckSpec | ProfileSpec) -> str:
+    return f"datasets/{spec.dataset}/revisions/{spec.revision}"
 
 
 def _ensemble(spec: EnsembleSpec) -> pb.EnsembleSpec:
@@ -88,19 +92,19 @@ def _ensemble(spec: EnsembleSpec) -> pb.EnsembleSpec:
 
 def _profile(spec: ProfileSpec) -> pb.ProfileSpec:
     return pb.ProfileSpec(
-        model_version=spec.version_name,
+        model_version=_init(spec.start).model_version,
         profile=spec.profile,
         views=spec.views,
         tap=spec.tap,
         project_dim=spec.project_dim,
-        dataset=f"datasets/{spec.dataset}/revisions/{spec.revision}" if spec.dataset else "",
+        dataset=_revision(spec) if spec.dataset else "",
         default_profile=spec.default_profile,
     )
 
 
 def _train(spec: TrainSpec) -> pb.TrainSpec:
     return pb.TrainSpec(
-        dataset=f"datasets/{spec.dataset}/revisions/{spec.revision}",
+        dataset=_revision(spec),
         model=spec.model,
         recipe=spec.recipe,
         overrides=spec.overrides,

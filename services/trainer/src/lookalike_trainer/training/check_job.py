@@ -12,7 +12,7 @@ from lookalike_trainer.training.dataset import Labels, describe_unreadable, read
 from lookalike_trainer.training.events import EventLog
 from lookalike_trainer.training.interruption import Interruption
 from lookalike_trainer.training.job import CheckJob
-from lookalike_trainer.training.pixels import load_pixels
+from lookalike_trainer.training.preparation import prepare_pixels
 from lookalike_trainer.training.report_stage import Inspected, Teller, inspect_data, leave_check
 from lookalike_trainer.training.result import SCRATCH, Checked
 from lookalike_trainer.training.start import StartingPoint, build_network, open_start
@@ -31,13 +31,8 @@ def run_check(job: CheckJob, folder: Path, log: EventLog, stop: Interruption) ->
     preprocessing = _preprocessing(point)
     network, _ = build_network(_spec(point, preprocessing), point, seed=0)
     pictures = read_pictures(job.dataset)
-    log.report("prepare", 0, len(pictures), "pictures")
-
-    def progress(done: int, total: int) -> None:
-        stop.check()
-        log.tick("prepare", done, total, "pictures")
-
-    store = load_pixels(pictures, Path(job.dataset.blobs), preprocessing, [preprocessing.size], folder / SCRATCH, progress)
+    blobs, scratch = Path(job.dataset.blobs), folder / SCRATCH
+    store = prepare_pixels(pictures, blobs, preprocessing, [preprocessing.size], scratch, log, stop)
     describe_unreadable(store.unreadable, len(pictures))
     Labels.of(store.pictures)
     log.report("prepare", len(pictures), len(pictures), "pictures")

@@ -30,6 +30,11 @@ class DatasetReference(Record):
     blobs: str
     excluded: str | None = None
 
+    @property
+    def resource_name(self) -> str:
+        """`datasets/D/revisions/R`."""
+        return f"datasets/{self.name}/revisions/{self.revision}"
+
 
 class Start(Record):
     """What training starts from.

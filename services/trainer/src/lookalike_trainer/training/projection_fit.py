@@ -19,7 +19,8 @@ from lookalike_trainer.training.errors import JobError, Reason
 from lookalike_trainer.training.events import EventLog
 from lookalike_trainer.training.interruption import Interruption
 from lookalike_trainer.training.job import DatasetReference
-from lookalike_trainer.training.pixels import PixelStore, load_pixels
+from lookalike_trainer.training.pixels import PixelStore
+from lookalike_trainer.training.preparation import prepare_pixels
 from lookalike_trainer.training.split import split_classes
 
 MAX_PICTURES = 8_000
@@ -72,7 +73,7 @@ def fit_projection(fitting: Fitting, scratch: Path, log: EventLog, stop: Interru
     try:
         fitted = fit_pca(vectors, fitting.dims, max_rows=MAX_PICTURES)
     except ValueError as error:
-        raise JobError(Reason.TOO_FEW_PICTURES, f"nothing can be fitted on {_name(fitting.dataset)}: {error}") from error
+        raise JobError(Reason.TOO_FEW_PICTURES, f"nothing can be fitted on {fitting.dataset.resource_name}: {error}") from error
     projection = Projection(torch.from_numpy(fitted.mean), torch.from_numpy(np.ascontiguousarray(fitted.components)))
     classes = len({picture.label for picture in store.pictures})
     told = f"The projection of `{fitting.name}` was fitted on {len(store.pictures)} pictures of {classes} classes of {which}."
@@ -89,30 +90,25 @@ class _Loading:
         self._stop = stop
 
     def load(self, pictures: Sequence[Picture], sizes: Sequence[int]) -> PixelStore:
-        self._log.report("prepare", 0, len(pictures), "pictures")
-        blobs = Path(self._fitting.dataset.blobs)
-        store = load_pixels(pictures, blobs, self._fitting.bundle.preprocessing, sizes, self._scratch, self._progress)
+        blobs, spec = Path(self._fitting.dataset.blobs), self._fitting.bundle.preprocessing
+        store = prepare_pixels(pictures, blobs, spec, sizes, self._scratch, self._log, self._stop)
         self._log.report("prepare", len(pictures), len(pictures), "pictures")
         return store
-
-    def _progress(self, done: int, total: int) -> None:
-        self._stop.check()
-        self._log.tick("prepare", done, total, "pictures")
 
 
 def _usable(fitting: Fitting, loading: _Loading) -> tuple[list[Picture], str]:
     """The pictures that may be fitted on, and a phrase that says which these are."""
     dataset, data = fitting.dataset, fitting.bundle.description.data
     if data is None:
-        return read_pictures(dataset), f"{_name(dataset)}, on which the model was not trained"
+        return read_pictures(dataset), f"{dataset.resource_name}, on which the model was not trained"
     if data.fingerprint != dataset.fingerprint:
         return read_pictures(dataset), (
-            f"{_name(dataset)}. The model was trained on datasets/{data.name}/revisions/{data.revision}: classes that were held out "
+            f"{dataset.resource_name}. The model was trained on datasets/{data.name}/revisions/{data.revision}: classes that were held out "
             "there may be among them, and figures measured on such classes with this profile would flatter"
         )
     pictures = _trained_or_held_out(dataset, data, loading)
     held_out = _held_out(fitting, data, pictures)
-    which = f"{_name(dataset)}, on which the model was trained"
+    which = f"{dataset.resource_name}, on which the model was trained"
     if held_out:
         which += f"; the {len(held_out)} classes that were held out were not used"
     return [picture for picture in pictures if picture.label not in held_out], which
@@ -150,7 +146,7 @@ def _held_out(fitting: Fitting, data: TrainingData, pictures: Sequence[Picture])
 
 def _unknown(dataset: DatasetReference, why: str) -> JobError:
     message = (
-        f"the model was trained on {_name(dataset)}, but which classes were held out cannot be told any more: {why}. "
+        f"the model was trained on {dataset.resource_name}, but which classes were held out cannot be told any more: {why}. "
         "Name a dataset that it was not trained on"
     )
     return JobError(Reason.HELD_OUT_UNKNOWN, message)
@@ -159,7 +155,7 @@ def _unknown(dataset: DatasetReference, why: str) -> JobError:
 def _check_enough(fitting: Fitting, pictures: int) -> None:
     if pictures <= fitting.dims:
         message = (
-            f"a projection to {fitting.dims} values needs at least {fitting.dims + 1} pictures, and {_name(fitting.dataset)} has "
+            f"a projection to {fitting.dims} values needs at least {fitting.dims + 1} pictures, and {fitting.dataset.resource_name} has "
             f"{pictures} that can be used: push more, name another dataset, or project to fewer values"
         )
         raise JobError(Reason.TOO_FEW_PICTURES, message)
@@ -177,7 +173,6 @@ def _model(fitting: Fitting) -> EmbeddingModel:
     return EmbeddingModel(fitting.bundle.network, fitting.bundle.preprocessing, fitting.name, fitting.profile, device=device)
 
 
-@torch.inference_mode()
 def _embed(model: EmbeddingModel, store: PixelStore, sizes: Sequence[int], log: EventLog, stop: Interruption) -> NDArray[np.float32]:
     """float32 [pictures, d], unit rows."""
     total = len(store.pictures)
@@ -186,12 +181,7 @@ def _embed(model: EmbeddingModel, store: PixelStore, sizes: Sequence[int], log: 
     for start in range(0, total, _BATCH):
         stop.check()
         rows = np.arange(start, min(start + _BATCH, total))
-        parts = [torch.from_numpy(store.rows(size, rows)).to(model.device) for size in sizes]
-        vectors[rows] = model.vectors(parts).cpu().numpy()
+        vectors[rows] = model.embed_parts([store.rows(size, rows) for size in sizes])
         log.tick("evaluate", int(rows[-1]) + 1, total, "pictures")
     log.report("evaluate", total, total, "pictures")
     return vectors
-
-
-def _name(dataset: DatasetReference) -> str:
-    return f"datasets/{dataset.name}/revisions/{dataset.revision}"

@@ -56,7 +56,7 @@ class Inspected:
     @property
     def name(self) -> str:
         """`datasets/D/revisions/R`."""
-        return f"datasets/{self.dataset.name}/revisions/{self.dataset.revision}"
+        return self.dataset.resource_name
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from lookalike_trainer.training.frozen import read_frozen
 from lookalike_trainer.training.interruption import Interruption
 from lookalike_trainer.training.job import RUNS, TrainJob
 from lookalike_trainer.training.metrics import bundle_metrics, flat_metrics
-from lookalike_trainer.training.pixels import PixelStore, load_pixels
+from lookalike_trainer.training.pixels import PixelStore
 from lookalike_trainer.training.plan import Plan, make_plan, make_plan_again
+from lookalike_trainer.training.preparation import prepare_pixels
 from lookalike_trainer.training.report_stage import Inspected, Teller, inspect_data, leave_training
 from lookalike_trainer.training.result import BUNDLE, SCRATCH, Result
 from lookalike_trainer.training.runs import Outcome, Run, RunLog, describe_spread, read_outcome, runs_of, spread_of, write_outcome
@@ -150,14 +151,8 @@ def _teller(job: TrainJob, plan: Plan, bundle: Bundle) -> Teller:
 
 def _load(job: TrainJob, plan: Plan, folder: Path, log: EventLog, stop: Interruption) -> PixelStore:
     pictures = read_pictures(job.dataset)
-    log.report("prepare", 0, len(pictures), "pictures")
-
-    def progress(done: int, total: int) -> None:
-        stop.check()
-        log.tick("prepare", done, total, "pictures")
-
     sizes = [plan.pixels.serving, *plan.pixels.phases]
-    store = load_pixels(pictures, Path(job.dataset.blobs), plan.preprocessing, sizes, folder / SCRATCH, progress)
+    store = prepare_pixels(pictures, Path(job.dataset.blobs), plan.preprocessing, sizes, folder / SCRATCH, log, stop)
     describe_unreadable(store.unreadable, len(pictures))
     log.report("prepare", len(pictures), len(pictures), "pictures")
     return store
