@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,27 +26,22 @@ ModelName = Annotated[
         show_default=False,
     ),
 ]
+
+
+def _neighbours(option: str, help_text: str) -> Any:
+    return typer.Option(option, min=0, max=MAX_DBA_K, metavar="K", help=help_text, show_default=False)
+
+
 Dba = Annotated[
     int | None,
-    typer.Option(
-        "--dba",
-        min=0,
-        max=MAX_DBA_K,
-        metavar="K",
-        help="Augment references with their K nearest others; 0 is off. Default: what the model's profile advises.",
-        show_default=False,
-    ),
+    _neighbours("--dba", "Augment references with their K nearest others; 0 is off. Default: what the model's profile advises."),
+]
+DbaOfBuild = Annotated[
+    int | None, _neighbours("--dba", "Augment items with their K nearest others; 0 is off. Default: as the collection says.")
 ]
 QueryDba = Annotated[
     int | None,
-    typer.Option(
-        "--query-dba",
-        min=0,
-        max=MAX_DBA_K,
-        metavar="K",
-        help="Augment queries with their K nearest other queries; needs all queries at once. Default: off.",
-        show_default=False,
-    ),
+    _neighbours("--query-dba", "Augment queries with their K nearest other queries; needs all queries at once. Default: off."),
 ]
 Weighting = StrEnum("Weighting", ["equal", "linear", "rank", "power"])
 DbaWeighting = Annotated[

@@ -10,26 +10,15 @@ from lookalike._exceptions import NotFound
 from lookalike._models import Build, BuildSpec, DbaSpec, State
 from lookalike._names import build_name, resource_name
 from lookalike.cli._app import builds
-from lookalike.cli._arguments import DbaPower, DbaRounds, DbaWeighting, OfCollection, asked_dba
+from lookalike.cli._arguments import DbaOfBuild, DbaPower, DbaRounds, DbaWeighting, OfCollection, asked_dba
 from lookalike.cli._build_report import curve, plan, planned, said_report, said_seconds, said_use, short_name
 from lookalike.cli._session import Session, command, table
 from lookalike.workflows import choose_dba
-from lookalike.workflows._dba import MAX_DBA_K, said_dba
+from lookalike.workflows._dba import said_dba
 
 _Build = Annotated[str, typer.Argument(metavar="BUILD", help="Build, such as photos/3.", show_default=False)]
 _BuildOrCollection = Annotated[
     str, typer.Argument(metavar="BUILD", help="Build, such as photos/3, or a collection: the build that answers it.", show_default=False)
-]
-_Dba = Annotated[
-    int | None,
-    typer.Option(
-        "--dba",
-        min=0,
-        max=MAX_DBA_K,
-        metavar="K",
-        help="Augment items with their K nearest others; 0 is off. Default: as the collection says.",
-        show_default=False,
-    ),
 ]
 
 
@@ -86,7 +75,7 @@ async def _meant(session: Session, given: str) -> str:
 async def start(
     session: Session,
     collection: OfCollection,
-    dba: _Dba = None,
+    dba: DbaOfBuild = None,
     dba_weights: DbaWeighting = None,
     dba_power: DbaPower = None,
     dba_rounds: DbaRounds = None,
