@@ -51,7 +51,7 @@ from lookalike.filters import AllOf, AnyOf, Equals, Exists, Filter, Not, OneOf, 
         ("payload.note=null", Equals("payload.note", "null")),
         ('label=24" screen', Equals("label", '24" screen')),
         ("uri=https://example.org/?a=b!c", Equals("uri", "https://example.org/?a=b!c")),
-        ("uri^=file:///home", Prefix("uri", "file:///home")),
+        ("uri^=s3://shop/home", Prefix("uri", "s3://shop/home")),
         ("id=a/1.png", Equals("id", "a/1.png")),
     ],
 )
