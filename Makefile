@@ -19,9 +19,10 @@ help: ## List the targets
 .PHONY: setup
 setup: .venv/.ready ## Build .venv with everything in it
 
+# numpy and pybind11 are what hnswlib is built with, and its build is not isolated.
 .venv/.python:
 	$(PYTHON) -m venv .venv
-	$(PIP) setuptools wheel
+	$(PIP) setuptools wheel numpy pybind11
 	touch $@
 
 # The stubs come first and in isolation: they are made with an older protobuf than they run on.
