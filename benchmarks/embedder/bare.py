@@ -25,10 +25,13 @@ from torch.nn.functional import normalize
 from lookalike_embedder.allocator import keep_freed_memory
 from lookalike_images import decode, preprocess
 from lookalike_model.bundle import Bundle, read_bundle
+from lookalike_model.numerics import Numerics
 
 # Batches that are decoded ahead.
 _AHEAD = 2
-FORMATS: dict[str, torch.memory_format] = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
+# So many of the fastest settings of a sweep are tried in bf16 too: in both, all of them would take twice as long.
+_TRIED_IN_BF16 = 8
+FORMATS = ("nchw", "nhwc")
 
 ALLOCATORS = ("default", "kept")
 
@@ -68,12 +71,14 @@ class BareLoop:
         self.tried: list[Setting] = []
 
     def sweep(self, batches: Sequence[int], threads: Sequence[int], seconds: float) -> None:
-        """Measure threads × batch × memory format × allocator."""
+        """Measure threads × batch × memory format × allocator, and the fastest of them in bf16."""
         for allocator, memory_format, torch_threads, decode_threads, batch in itertools.product(
             ALLOCATORS, FORMATS, threads, threads, batches
         ):
             setting: Setting = {"torch_threads": torch_threads, "decode_threads": decode_threads, "batch": batch}
-            setting |= {"format": memory_format, "allocator": allocator}
+            setting |= {"format": memory_format, "allocator": allocator, "precision": "fp32"}
+            self.tried.append({**setting, "images_per_second": self.measure(setting, seconds)})
+        for setting in in_bf16(self.tried, _TRIED_IN_BF16):
             self.tried.append({**setting, "images_per_second": self.measure(setting, seconds)})
 
     def measure(self, setting: Setting, seconds: float) -> float:
@@ -86,19 +91,26 @@ class BareLoop:
             process.stop()
 
 
+def in_bf16(tried: Sequence[Setting], count: int) -> list[Setting]:
+    """Return the `count` fastest settings that were tried, in bf16 instead."""
+    fastest = sorted(tried, key=lambda setting: -float(setting["images_per_second"]))[:count]
+    return [{**{name: value for name, value in each.items() if name != "images_per_second"}, "precision": "bf16"} for each in fastest]
+
+
 def throughput(bundle: Bundle, pictures: Sequence[bytes], setting: Setting, seconds: float) -> float:
     """Return images/s from encoded bytes to vectors."""
-    torch.set_num_threads(setting["torch_threads"])
-    memory_format = FORMATS[setting["format"]]
-    network = bundle.network.eval().to(memory_format=memory_format)
+    numerics = Numerics(setting["precision"], setting["format"] == "nhwc", setting["torch_threads"])
+    network, device = bundle.network.eval().to(memory_format=numerics.memory_format), torch.device("cpu")
 
     def pixels_of(data: bytes) -> NDArray[np.uint8]:
         return preprocess(decode(data), bundle.preprocessing)
 
     @torch.inference_mode()
     def embed(batch: Sequence[NDArray[np.uint8]]) -> None:
-        images = network.to_input(torch.from_numpy(np.stack(batch))).contiguous(memory_format=memory_format)
-        normalize(network(images)["pool"], dim=1).numpy()
+        images = network.to_input(torch.from_numpy(np.stack(batch))).contiguous(memory_format=numerics.memory_format)
+        with numerics.applied(device):
+            pooled = network(images)["pool"]
+        normalize(pooled.float(), dim=1).numpy()
 
     with ThreadPoolExecutor(setting["decode_threads"]) as pool:
         batches = _decoded(pool, pixels_of, itertools.cycle(pictures), setting["batch"])

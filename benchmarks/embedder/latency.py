@@ -21,9 +21,10 @@ _WARM_CALLS = 5
 
 
 def overhead(ours: EmbedderProcess, bundle: Bundle, pictures: Sequence[bytes], calls: int) -> dict[str, Any]:
-    """Return what a call adds to decoding and running the network in process, in ms; the two take turns."""
+    """Return what a call adds to decoding and running the network in process, in ms; the two take turns and compute alike."""
     torch.set_num_threads(cores())
     model = EmbeddingModel.load(bundle)
+    model.use(ours.numerics())
 
     def in_process(data: bytes) -> float:
         started = time.perf_counter()

@@ -11,6 +11,7 @@ import torch
 from fastapi import Request
 from numpy.typing import NDArray
 
+from benchmarks.embedder.bare import Setting
 from lookalike_embedder.allocator import keep_freed_memory
 from lookalike_images import decode, preprocess
 from lookalike_model.bundle import read_bundle
@@ -23,16 +24,16 @@ Vectors = NDArray[np.float32]
 class EmbedApi(litserve.LitAPI):  # type: ignore[misc]
     """A form's file in, a vector as base64 in JSON out."""
 
-    def __init__(self, bundle: Path, torch_threads: int, kept: bool, batch: int, wait_seconds: float) -> None:
-        super().__init__(max_batch_size=batch, batch_timeout=wait_seconds)
-        self._bundle, self._torch_threads, self._kept, self._batch = bundle, torch_threads, kept, batch
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(max_batch_size=setting["batch"], batch_timeout=setting["wait_seconds"])
+        self._setting = setting
 
     def setup(self, device: str) -> None:
         """Runs in each worker."""
-        if self._kept:
+        if self._setting["allocator"] == "kept":
             keep_freed_memory()
-        torch.set_num_threads(self._torch_threads)
-        self._model = EmbeddingModel.load(read_bundle(self._bundle), device=device)
+        torch.set_num_threads(self._setting["torch_threads"])
+        self._model = EmbeddingModel.load(read_bundle(Path(self._setting["bundle"])), device=device, precision=self._setting["precision"])
 
     def decode_request(self, request: Request) -> Pixels:
         """By its annotation LitServe tells that the body is a form; what comes here is its fields."""
@@ -40,7 +41,7 @@ class EmbedApi(litserve.LitAPI):  # type: ignore[misc]
 
     def predict(self, pixels: Pixels) -> Vectors:
         """A batch where LitServe batches, else one picture."""
-        return self._model.embed(pixels) if self._batch > 1 else self._model.embed(pixels[None])[0]
+        return self._model.embed(pixels) if self._setting["batch"] > 1 else self._model.embed(pixels[None])[0]
 
     def encode_response(self, vector: Vectors) -> dict[str, str]:
         return {"vector": base64.b64encode(vector.tobytes()).decode()}
@@ -49,10 +50,7 @@ class EmbedApi(litserve.LitAPI):  # type: ignore[misc]
 def main() -> int:
     """Serve until killed."""
     setting = json.loads(sys.argv[1])
-    api = EmbedApi(
-        Path(setting["bundle"]), setting["torch_threads"], setting["allocator"] == "kept", setting["batch"], setting["wait_seconds"]
-    )
-    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=setting["workers"], timeout=120)
+    server = litserve.LitServer(EmbedApi(setting), accelerator="cpu", workers_per_device=setting["workers"], timeout=120)
     server.run(host="127.0.0.1", port=setting["port"], log_level="warning", generate_client_file=False, pretty_logs=False)
     return 0
 

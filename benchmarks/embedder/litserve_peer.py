@@ -26,7 +26,14 @@ def settings(cores: int, batches: Sequence[int]) -> list[Setting]:
     """Return what is swept: workers × threads that use all cores, batch, allocator."""
     shapes = sorted({(1, cores), (cores, 1)})
     return [
-        {"workers": workers, "torch_threads": threads, "batch": batch, "wait_seconds": 0.01, "allocator": allocator}
+        {
+            "workers": workers,
+            "torch_threads": threads,
+            "batch": batch,
+            "wait_seconds": 0.01,
+            "allocator": allocator,
+            "precision": "fp32",
+        }
         for (workers, threads), batch, allocator in itertools.product(shapes, batches, ALLOCATORS)
     ]
 

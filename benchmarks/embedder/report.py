@@ -82,6 +82,9 @@ def _throughput(title: str, told: Mapping[str, Any]) -> Section:
     rounds = told["rounds"]
     names = list(rounds[0])
     parts: list[Text | Table | Chart] = [Table(["turn", *names], [[f"{at + 1}", *_numbers(each, names)] for at, each in enumerate(rounds)])]
+    ours = told["stream"]["chosen"]
+    layout = "nhwc" if ours["channels_last"] else "nchw"
+    parts.append(Text(f"Our server found {ours['precision']}, {layout} and {ours['threads'] or 'all'} threads the fastest here."))
     for name, settings in (("Bare loop", told["bare"]["tried"]), ("LitServe", told["litserve"]["tried"])):
         if settings:
             columns = list(settings[0])

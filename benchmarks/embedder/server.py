@@ -14,6 +14,7 @@ from benchmarks.process import ServerProcess
 from lookalike_model.bundle import Bundle
 from lookalike_model.bundle_writer import BundleContent, write_bundle
 from lookalike_model.network import RetrievalNetwork
+from lookalike_model.numerics import Numerics, Precision
 from lookalike_model.registry import Index, Model, PublishedProfile, Version, publish_bundle, write_index
 from lookalike_model.spec import NetworkSpec
 from lookalike_model.timm_config import preprocessing_of, statistics_of
@@ -41,7 +42,7 @@ class EmbedderProcess(ServerProcess):
         super().__init__("embedder", data, {}, beside=None, **settings)
         self.embedder = embedder_pb2_grpc.EmbedderServiceStub(self.channel)
         request = models_pb2.LoadModelRequest(name=NAME)
-        models_pb2_grpc.ServedModelServiceStub(self.channel).LoadModel(request, timeout=_LOAD_SECONDS)
+        self._served = models_pb2_grpc.ServedModelServiceStub(self.channel).LoadModel(request, timeout=_LOAD_SECONDS)
 
     def embed(self, pictures: Sequence[bytes]) -> float:
         """Embed in one call; return its seconds."""
@@ -49,6 +50,11 @@ class EmbedderProcess(ServerProcess):
         started = time.perf_counter()
         self.embedder.Embed(request, timeout=60)
         return time.perf_counter() - started
+
+    def numerics(self) -> Numerics:
+        """Return how it computes, as it chose by measuring."""
+        precision: Precision = "bf16" if self._served.precision == "bf16" else "fp32"
+        return Numerics(precision, self._served.channels_last, self._served.threads or None)
 
     def anonymous_bytes(self) -> int:
         """Return how much memory of its own the server holds: what is resident, less files and what is shared."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.embedder.bare import BareLoop, Setting
+from benchmarks.embedder.bare import BareLoop, Setting, in_bf16
 from benchmarks.embedder.litserve_peer import LitServeProcess, settings
 from benchmarks.embedder.server import EmbedderProcess, make_bundle
 from benchmarks.embedder.stream import stream_throughput
 
 # So many of the fastest settings of a sweep are measured again, since the fastest of many is partly the luckiest.
 _FINALISTS = 3
+_LITSERVE_TRIED_IN_BF16 = 4
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def compare(architecture: str, pictures: Sequence[bytes], plan: Plan, work: Path
     bare = BareLoop(bundle.folder, pictures, work / "pictures")
     peer: LitServeProcess | None = None
     try:
+        numerics = asdict(ours.numerics())
         bare.sweep(plan.batches, plan.threads, plan.seconds / 2)
         chosen = _final(bare, plan.seconds)
         tried = _sweep_litserve(bundle.folder, pictures, plan, work) if plan.litserve else []
@@ -64,6 +66,7 @@ def compare(architecture: str, pictures: Sequence[bytes], plan: Plan, work: Path
         "stream_vs_litserve": medians["stream"] / medians["litserve"] if "litserve" in medians else None,
         "images_per_second": medians,
         "rounds": rounds,
+        "stream": {"chosen": numerics},
         "bare": {"chosen": chosen, "tried": bare.tried},
         "litserve": {"chosen": _best(tried) if tried else None, "tried": tried},
     }
@@ -88,15 +91,16 @@ def _final(bare: BareLoop, seconds: float) -> Setting:
 
 
 def _sweep_litserve(bundle: Path, pictures: Sequence[bytes], plan: Plan, work: Path) -> list[Setting]:
-    tried: list[Setting] = []
-    for setting in settings(max(plan.threads), [1, *plan.batches]):
+    def measured(setting: Setting) -> Setting:
         server = LitServeProcess(bundle, setting, work / "litserve.log")
         try:
             rate = server.throughput(pictures, plan.clients, plan.seconds / 2, plan.seconds / 2)
         finally:
             server.stop()
-        tried.append({**setting, "images_per_second": rate})
-    return tried
+        return {**setting, "images_per_second": rate}
+
+    tried = [measured(setting) for setting in settings(max(plan.threads), [1, *plan.batches])]
+    return [*tried, *map(measured, in_bf16(tried, _LITSERVE_TRIED_IN_BF16))]
 
 
 def _best(tried: Sequence[Setting]) -> Setting:

@@ -46,6 +46,8 @@ def test_stream_is_held_against_the_best_of_the_sweep(document: dict[str, Any]) 
         told = document[name]
         assert told["stream_vs_bare"] == told["rounds"][0]["stream"] / told["rounds"][0]["bare"]
         assert {(each["format"], each["allocator"]) for each in told["bare"]["tried"]} >= {("nchw", "default"), ("nhwc", "kept")}
+        assert {each["precision"] for each in told["bare"]["tried"]} == {"fp32", "bf16"}
+        assert told["stream"]["chosen"]["precision"] in ("fp32", "bf16")
         fastest = sorted((each["images_per_second"] for each in told["bare"]["tried"]), reverse=True)[:3]
         chosen = {key: value for key, value in told["bare"]["chosen"].items() if key != "images_per_second"}
         assert any(chosen.items() <= each.items() and each["images_per_second"] in fastest for each in told["bare"]["tried"])
