@@ -73,7 +73,8 @@ ModelOfNew = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="Model of a new collection. Default: the newest trained, else the built-in zero-shot one.",
+        metavar="MODEL",
+        help="Model of a new collection, with :PROFILE if you like. Default: the newest trained, else the built-in zero-shot one.",
         show_default=False,
     ),
 ]
