@@ -60,7 +60,9 @@ class FakeEmbedder:
 def answer(picture: embedder_pb2.SequencedPicture) -> embedder_pb2.EmbedStreamResponse:
     if picture.picture.data == b"bad":
         status = Status(code=INVALID_ARGUMENT, message="truncated")
-        return embedder_pb2.EmbedStreamResponse(failure=embedder_pb2.PictureFailure(sequence=picture.sequence, error=status))
+        cost = embedder_pb2.Cost(decode_seconds=0.25)
+        return embedder_pb2.EmbedStreamResponse(failure=embedder_pb2.PictureFailure(sequence=picture.sequence, error=status, cost=cost))
     vector = np.array([[len(picture.picture.data), picture.sequence]], np.float32)
-    batch = embedder_pb2.EmbeddedBatch(sequences=[picture.sequence], vectors=pack_vectors(vector, SPACE))
+    cost = embedder_pb2.Cost(device_seconds=0.5, batch_size=1)
+    batch = embedder_pb2.EmbeddedBatch(sequences=[picture.sequence], vectors=pack_vectors(vector, SPACE), cost=cost)
     return embedder_pb2.EmbedStreamResponse(batch=batch)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import signal
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -18,6 +20,7 @@ from lookalike_embedder.callers import BatchEmbedded, FewEmbedded, Refused
 from lookalike_embedder.lanes import Lane
 from lookalike_embedder.loading import ServedProfile
 from lookalike_embedder.pipeline import Pipeline
+from lookalike_images import PictureError
 from lookalike_runtime.errors import ResourceExhausted
 
 StartPipeline = Callable[..., Pipeline]
@@ -49,6 +52,23 @@ async def test_each_picture_has_its_own_vector(start_pipeline: StartPipeline, pr
     assert few.results == tuple(range(25))
     np.testing.assert_allclose(few.vectors[:, 0], np.arange(0, 250, 10))
     assert few.cost.batch_size == 3
+
+
+async def test_refusal_tells_its_cost_and_holds_nothing_of_the_picture(start_pipeline: StartPipeline, profile: ServedProfile) -> None:
+    cut = grey(7)[:40]
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        before = sys.getrefcount(cut)
+        few = await embed(start_pipeline(), profile, [cut], None)
+        assert sys.getrefcount(cut) == before, "the refused bytes wait for the garbage collector"
+    finally:
+        if collecting:
+            gc.enable()
+    (error,) = few.results
+    assert isinstance(error, PictureError)
+    assert few.cost.decode_seconds > 0
+    assert few.cost.device_seconds == 0
 
 
 async def test_pictures_of_one_call_share_a_batch_on_an_idle_device(

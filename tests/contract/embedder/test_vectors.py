@@ -53,6 +53,8 @@ async def embed_all(
         elif kinds[-1] == "failure":
             answered.append(response.failure.sequence)
             errors[response.failure.sequence] = response.failure.error
+            assert response.failure.cost.decode_seconds > 0
+            assert response.failure.cost.device_seconds == 0
     assert kinds.index("opened") == 0
     assert kinds.count("opened") == 1
     assert sorted(answered) == sorted(pictures)

@@ -9,8 +9,9 @@ from typing import Any
 
 from lookalike._channel import Channel
 from lookalike._exceptions import ServerNotReachable, Unavailable
-from lookalike._models import Embedded
+from lookalike._models import Cost, Embedded
 from lookalike._status import problem_of
+from lookalike._wire import read
 from lookalike_protos.embedder.v1 import embedder_pb2
 from lookalike_protos.packing import unpack_vectors
 
@@ -100,12 +101,12 @@ class EmbedStream:
                 case "opened":
                     opened.set()
                 case "batch":
-                    vectors = unpack_vectors(message.batch.vectors)
+                    vectors, cost = unpack_vectors(message.batch.vectors), read(Cost, message.batch.cost)
                     for sequence, vector in zip(message.batch.sequences, vectors, strict=True):
-                        yield Embedded(await self._answered(sequence), vector)
+                        yield Embedded(await self._answered(sequence), vector, cost)
                 case "failure":
-                    problem = problem_of(message.failure.error)
-                    yield Embedded(await self._answered(message.failure.sequence), None, problem)
+                    failure = message.failure
+                    yield Embedded(await self._answered(failure.sequence), None, read(Cost, failure.cost), problem_of(failure.error))
 
     async def _requests(self, opened: asyncio.Event) -> AsyncIterator[embedder_pb2.EmbedStreamRequest]:
         yield embedder_pb2.EmbedStreamRequest(open=self._target)

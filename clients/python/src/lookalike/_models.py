@@ -457,10 +457,14 @@ class Embeddings:
 
 @dataclass(frozen=True, eq=False)
 class Embedded:
-    """A picture of a stream: `key` is the caller's; `vector` is float32 [dim], or None with the `problem` that it has."""
+    """A picture of a stream: `key` is the caller's; `vector` is float32 [dim], or None with the `problem` that it has.
+
+    `cost` is that of all pictures of the stream that the device took together with this one, or of finding the problem.
+    """
 
     key: Any
     vector: NDArray[np.float32] | None
+    cost: Cost
     problem: Problem | None = None
 
 

@@ -46,7 +46,8 @@ class FewCaller(Caller):
         for key, vector in zip(keys, vectors, strict=True):
             self._answer(key, vector)
 
-    def refused(self, key: int, error: PictureError) -> None:
+    def refused(self, key: int, error: PictureError, cost: Cost) -> None:
+        self._cost += cost
         self._answer(key, error)
 
     def failed(self, error: Exception) -> None:
@@ -90,6 +91,7 @@ class Refused:
 
     sequence: int
     error: PictureError
+    cost: Cost
 
 
 StreamAnswer = BatchEmbedded | Refused
@@ -120,8 +122,8 @@ class StreamCaller(Caller):
     def embedded(self, keys: Sequence[int], vectors: NDArray[np.float32], cost: Cost) -> None:
         self._answers.put_nowait(BatchEmbedded(tuple(keys), vectors, cost))
 
-    def refused(self, key: int, error: PictureError) -> None:
-        self._answers.put_nowait(Refused(key, error))
+    def refused(self, key: int, error: PictureError, cost: Cost) -> None:
+        self._answers.put_nowait(Refused(key, error, cost))
 
     def failed(self, error: Exception) -> None:
         self._answers.put_nowait(error)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lookalike_embedder.batcher import Batcher
 from lookalike_embedder.lanes import LaneQueue
-from lookalike_embedder.pictures import Caller, PictureOnItsWay
+from lookalike_embedder.pictures import Caller, Cost, PictureOnItsWay
 from lookalike_images import PictureError
 from lookalike_model.inputs import PictureInputs
 
@@ -53,22 +53,30 @@ class Decoder:
         if data is None or not picture.wanted:
             self._batcher.withdraw(picture)
             return
+        picture.wait_seconds = time.perf_counter() - picture.arrived_at
         try:
-            picture.wait_seconds = time.perf_counter() - picture.arrived_at
-            decoding = asyncio.get_running_loop().run_in_executor(self._pool, _pixels, data, caller.model.inputs)
+            decoding = asyncio.get_running_loop().run_in_executor(self._pool, _decoded, data, caller.model.inputs)
             pixels, picture.decode_seconds = await decoding
-        except PictureError as error:
-            self._batcher.withdraw(picture)
-            caller.refused(picture.key, error)
         except Exception as error:
             self._batcher.withdraw(picture)
             caller.failed(error)
+            return
+        if isinstance(pixels, PictureError):
+            self._batcher.withdraw(picture)
+            caller.refused(picture.key, pixels, Cost(decode_seconds=picture.decode_seconds, wait_seconds=picture.wait_seconds))
         else:
             self._batcher.put(picture, pixels)
 
 
-def _pixels(data: bytes, inputs: PictureInputs) -> tuple[NDArray[np.uint8], float]:
-    """Return the picture's pixels, as `inputs` lays them out, and the seconds it took; raises PictureError."""
+def _decoded(data: bytes, inputs: PictureInputs) -> tuple[NDArray[np.uint8] | PictureError, float]:
+    """Return the picture's pixels, as `inputs` lays them out, or why it has none, and the seconds it took.
+
+    An error that is raised holds the frames that it came through, and so the picture, until the garbage collector looks: it is
+    returned alone.
+    """
     started = time.perf_counter()
-    pixels = inputs.pixels(data)
+    try:
+        pixels: NDArray[np.uint8] | PictureError = inputs.pixels(data)
+    except PictureError as error:
+        pixels = PictureError(error.reason, error.message)
     return pixels, time.perf_counter() - started

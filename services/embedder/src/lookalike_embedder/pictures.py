@@ -78,8 +78,8 @@ class Caller(ABC):
         """Take the vectors, float32 [len(keys), dim], of pictures that were in one batch of the device."""
 
     @abstractmethod
-    def refused(self, key: int, error: PictureError) -> None:
-        """Take the reason why a picture has no vector."""
+    def refused(self, key: int, error: PictureError, cost: Cost) -> None:
+        """Take the reason why a picture has no vector, and what it cost to find out."""
 
     @abstractmethod
     def failed(self, error: Exception) -> None:

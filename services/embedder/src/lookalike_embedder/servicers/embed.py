@@ -143,8 +143,8 @@ def _result(result: int | PictureError) -> embedder_pb2.PictureResult:
 def _responses(answer: StreamAnswer, space: space_pb2.Space) -> list[embedder_pb2.EmbedStreamResponse]:
     """Return an answer as messages that keep the limit of a VectorBatch."""
     match answer:
-        case Refused(sequence, error):
-            failure = embedder_pb2.PictureFailure(sequence=sequence, error=picture_status(error))
+        case Refused(sequence, error, cost):
+            failure = embedder_pb2.PictureFailure(sequence=sequence, error=picture_status(error), cost=_cost(cost))
             return [embedder_pb2.EmbedStreamResponse(failure=failure)]
         case BatchEmbedded(sequences, vectors, cost):
             most = rows_per_batch(space.dim)
