@@ -65,8 +65,8 @@ def first_steps(ranks: Ranks) -> dict[str, dict[str, Tensor]]:
 
 def _first_step(case: Case, ranks: Ranks) -> dict[str, Tensor]:
     """Loss, gradients, weights and buffers after a step on the whole batch of 15 pictures."""
-    trainer = _trainer(case.recipe, ranks)
-    state = trainer.begin(_network())
+    trainer = trainer_of(case.recipe, ranks)
+    state = trainer.begin(network())
     state.parts = case.parts
     losses: list[float] = []
     trainer.run_epoch(state, lambda _done, _total: losses.append(state.so_far.losses[-1]))
@@ -84,16 +84,16 @@ def _flat(tensors: Iterable[Tensor | None]) -> Tensor:
     return torch.cat([torch.zeros(0), *(tensor.detach().flatten() for tensor in tensors if tensor is not None)])
 
 
-def _network() -> RetrievalNetwork:
+def network() -> RetrievalNetwork:
     """With the statistics of the pictures, without which a random network gives all of them the same vector."""
     torch.manual_seed(0)
-    network = RetrievalNetwork(SPEC, ChannelStatistics(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)))
-    for norm in batch_norms(network):
+    made = RetrievalNetwork(SPEC, ChannelStatistics(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)))
+    for norm in batch_norms(made):
         norm.momentum = 1.0
-    network.train()(network.to_input(torch.from_numpy(_pixels())))
-    for norm in batch_norms(network):
+    made.train()(made.to_input(torch.from_numpy(_pixels())))
+    for norm in batch_norms(made):
         norm.momentum = 0.1
-    return network
+    return made
 
 
 def _pixels() -> NDArray[np.uint8]:
@@ -102,7 +102,7 @@ def _pixels() -> NDArray[np.uint8]:
     return (colours + random.integers(-40, 40, (len(LABELS), SIZE, SIZE, 3))).astype(np.uint8)
 
 
-def _trainer(recipe: str, ranks: Ranks) -> Trainer:
+def trainer_of(recipe: str, ranks: Ranks) -> Trainer:
     """Of one epoch of one step."""
     resolved = ResolvedRecipe(
         name="file",

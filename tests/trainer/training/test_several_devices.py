@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -18,9 +19,17 @@ import torch
 from torch import Tensor
 
 from lookalike_model.bundle import read_bundle
-from lookalike_trainer.training import devices
+from lookalike_trainer import worker_ranks
+from lookalike_trainer.outcome import last_line
+from lookalike_trainer.training import devices, loop
+from lookalike_trainer.training.course import Course, Place
+from lookalike_trainer.training.events import Unheard
+from lookalike_trainer.training.in_parts import gradients_in_parts
+from lookalike_trainer.training.interruption import Interruption
 from lookalike_trainer.training.job import TrainJob, read_job
-from lookalike_trainer.training.ranks import ALONE
+from lookalike_trainer.training.loop import Trainer
+from lookalike_trainer.training.parts_request import ask_for_parts, asked_parts
+from lookalike_trainer.training.ranks import ALONE, PartedError, Ranks
 
 from . import rank_steps
 
@@ -35,7 +44,7 @@ TWO = {
     "sampler.pictures": "2",
     "loop.devices": "2",
     "loop.threads": "1",
-    "loop.epochs": "40",
+    "loop.epochs": "12",
     "loop.checkpoint_seconds": "0",
 }
 
@@ -121,6 +130,7 @@ def wait_for_epochs(folder: Path, process: "subprocess.Popen[bytes]", count: int
     return sorted(ranks, key=lambda rank: rank.environ()["RANK"])
 
 
+@pytest.mark.timeout(400)
 def test_stopped_and_killed_at_any_place_it_ends_with_the_bytes_of_an_undisturbed_training(job_folder: JobFolder) -> None:
     quiet, disturbed = job_folder(TWO), job_folder(TWO)
     subprocess.run([*WORKER, str(quiet)], check=True, timeout=120, capture_output=True)
@@ -132,15 +142,13 @@ def test_stopped_and_killed_at_any_place_it_ends_with_the_bytes_of_an_undisturbe
     assert not any(rank.is_running() for rank in ranks)
     assert not {"bundle", "result.json", "error.json"} & {path.name for path in disturbed.iterdir()}
 
-    for victim in (0, 1):
-        with working(disturbed) as process:
-            ranks = wait_for_epochs(disturbed, process, 2)
-            ranks[victim].kill()
-            assert process.wait(timeout=60) not in (0, 143)
-        assert not any(rank.is_running() for rank in ranks)
-        assert not (disturbed / "error.json").exists()
-        last = (disturbed / "worker.log").read_text().splitlines()[-1]
-        assert last == f"rank {victim} of the training was killed by SIGKILL (the machine may be out of memory)"
+    with working(disturbed) as process:
+        ranks = wait_for_epochs(disturbed, process, 2)
+        ranks[1].kill()
+        assert process.wait(timeout=60) not in (0, 143)
+    assert not any(rank.is_running() for rank in ranks)
+    assert not (disturbed / "error.json").exists()
+    assert last_line(disturbed / "worker.log") == "rank 1 of the training was killed by SIGKILL (the machine may be out of memory)"
 
     with working(disturbed) as process:
         ranks = wait_for_epochs(disturbed, process, 2)
@@ -200,3 +208,52 @@ def test_auto_takes_the_cuda_devices_that_a_batch_keeps_busy(
     job = read_job(folder / "job.json")
     assert isinstance(job, TrainJob)
     assert devices.devices_of(job, folder) == ("cuda", taken)
+
+
+class Killed(BaseException):
+    """Nothing in the worker catches it, as nothing catches a SIGKILL."""
+
+
+def test_a_rank_that_lacks_memory_asks_for_smaller_parts_and_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    second = Ranks(1, 2)
+    trainer = rank_steps.trainer_of(rank_steps.CASES["live batch norm"].recipe, second)
+    state = trainer.begin(rank_steps.network())
+    lacks_memory = Mock(side_effect=torch.OutOfMemoryError)
+    monkeypatch.setattr(Trainer, "run_epoch", lacks_memory)
+    course = Course(trainer, state, Mock(), Place(tmp_path, tmp_path), Unheard(), second)
+    monkeypatch.setattr(Course, "_take_up", Mock())
+    with pytest.raises(PartedError, match="rank 1 has too little memory"):
+        course.run()
+    assert asked_parts(tmp_path) == 2
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_ranks_that_lack_memory_are_started_again_as_long_as_parts_get_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = iter([2, 4, 4])
+
+    def run(*_: Any) -> dict[int, int]:
+        ask_for_parts(tmp_path, next(asked))
+        return {0: -signal.SIGTERM, 1: 2}
+
+    monkeypatch.setattr(worker_ranks, "_run", run)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    with pytest.raises(PartedError, match="rank 1 of the training ended with exit status 2"):
+        worker_ranks.train_on_ranks(tmp_path, "cuda", 2, Interruption())
+    assert next(asked, None) is None
+
+
+def test_a_training_goes_on_in_the_parts_that_were_asked_for(
+    work: Work, job_folder: JobFolder, events: Callable[[Path], list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = job_folder({"sampler.classes": "8", "sampler.pictures": "4"})
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", Mock(side_effect=Killed))
+        with pytest.raises(Killed):
+            work(folder)
+    ask_for_parts(folder, 2)
+    in_parts = Mock(side_effect=gradients_in_parts)
+    monkeypatch.setattr(loop, "gradients_in_parts", in_parts)
+    assert work(folder) == 0
+    assert {call.args[-1] for call in in_parts.call_args_list} == {2}
+    assert len([event for event in events(folder) if "goes through the network in 2 parts" in event["message"]]) == 1
+    assert asked_parts(folder) == 0
