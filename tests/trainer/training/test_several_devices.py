@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from lookalike_model.bundle import read_bundle
-from lookalike_trainer import worker_ranks
+from lookalike_trainer import worker_rank, worker_ranks
 from lookalike_trainer.outcome import last_line
 from lookalike_trainer.training import devices, loop
 from lookalike_trainer.training.course import Course, Place
@@ -257,3 +257,10 @@ def test_a_training_goes_on_in_the_parts_that_were_asked_for(
     assert {call.args[-1] for call in in_parts.call_args_list} == {2}
     assert len([event for event in events(folder) if "goes through the network in 2 parts" in event["message"]]) == 1
     assert asked_parts(folder) == 0
+
+
+@pytest.mark.parametrize(("visible", "own"), [(None, "1"), ("4,6", "6")])
+def test_a_rank_sees_its_own_cuda_device_alone(monkeypatch: pytest.MonkeyPatch, visible: str | None, own: str) -> None:
+    monkeypatch.setattr(os, "environ", {"LOCAL_RANK": "1"} | ({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}))
+    worker_rank.see_own_device()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == own

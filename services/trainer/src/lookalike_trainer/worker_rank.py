@@ -17,7 +17,7 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _see_own_device() -> None:
+def see_own_device() -> None:
     """Of the CUDA devices only this rank's, so that `cuda` means it everywhere; before torch looks for them."""
     own, visible = int(os.environ["LOCAL_RANK"]), os.environ.get("CUDA_VISIBLE_DEVICES")
     os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[own] if visible else str(own)
@@ -39,5 +39,5 @@ def _run(folder: Path, device: str) -> int:
 if __name__ == "__main__":
     _end_with_parent()
     if sys.argv[2] == "cuda":
-        _see_own_device()
+        see_own_device()
     sys.exit(_run(Path(sys.argv[1]), sys.argv[2]))
