@@ -12,6 +12,7 @@ from torch import Tensor
 from lookalike_trainer.training.augment import draw
 from lookalike_trainer.training.pictures import Pictures
 from lookalike_trainer.training.pixels import PixelStore
+from lookalike_trainer.training.ranks import ALONE, Ranks
 from lookalike_trainer.training.resolve import ResolvedRecipe
 from lookalike_trainer.training.sampler import ClassBalancedSampler
 from lookalike_trainer.training.schedule import phase_of
@@ -32,7 +33,10 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class Batch:
-    """Labels are the classes' numbers; pictures and they lie on the device. `step` counts over the whole training."""
+    """Labels are the classes' numbers; pictures and they lie on the device. `step` counts over the whole training.
+
+    Labels are those of the whole batch. So are the pictures where the objective selects some; else they are this rank's.
+    """
 
     step: int
     pictures: Pictures
@@ -46,9 +50,10 @@ class Batches:
         ahead: whether a thread makes the next batch.
     """
 
-    def __init__(self, recipe: ResolvedRecipe, data: TrainingData, *, ahead: bool = True) -> None:
+    def __init__(self, recipe: ResolvedRecipe, data: TrainingData, ranks: Ranks = ALONE, *, ahead: bool = True) -> None:
         self._recipe = recipe
         self._data = data
+        self._ranks = ranks
         self._ahead = ahead
         self._steps = recipe.epochs * data.sampler.batches_per_epoch
 
@@ -73,9 +78,10 @@ class Batches:
         sampler = self._data.sampler
         step = epoch * sampler.batches_per_epoch + index
         size = self._recipe.pixels.phases[phase_of(step, self._steps, recipe.loop)]
-        pixels = torch.from_numpy(self._data.store.rows(size, rows))
+        taken = slice(0, len(rows)) if recipe.objective.selects else self._ranks.slice_of(len(rows))
+        pixels = torch.from_numpy(self._data.store.rows(size, rows[taken]))
         labels = torch.from_numpy(self._data.class_of_row[rows])
-        draws = draw(seed, epoch, index * sampler.batch_size, len(rows))
+        draws = draw(seed, epoch, index * sampler.batch_size + taken.start, len(pixels))
         pictures = Pictures(_sent(pixels, device), draws, recipe.augment)
         return Batch(step, pictures if recipe.objective.selects else pictures.changed(), _sent(labels, device))
 

@@ -16,7 +16,9 @@ from lookalike_trainer.training.loop import Trainer
 from lookalike_trainer.training.metrics import flat_metrics
 from lookalike_trainer.training.optimisation import slow_down
 from lookalike_trainer.training.packing import pack
+from lookalike_trainer.training.parts_request import ask_for_parts, asked_parts, forget_request
 from lookalike_trainer.training.position import PositionFile
+from lookalike_trainer.training.ranks import ALONE, PartedError, Ranks
 from lookalike_trainer.training.state import Best, Scores, TrainingState
 
 _RETRIED = (Reason.NON_FINITE_LOSS, Reason.COLLAPSED, Reason.RATE_TOO_HIGH)
@@ -52,7 +54,9 @@ class Place:
 class Course:
     """One training, from its first step or from its last checkpoint to its end."""
 
-    def __init__(self, trainer: Trainer, state: TrainingState, evaluation: Evaluation, place: Place, log: Log) -> None:
+    def __init__(
+        self, trainer: Trainer, state: TrainingState, evaluation: Evaluation, place: Place, log: Log, ranks: Ranks = ALONE
+    ) -> None:
         self._trainer = trainer
         self._state = state
         self._loop = trainer.recipe.recipe.loop
@@ -60,6 +64,7 @@ class Course:
         self._place = place
         self._checkpoints = Checkpoints(place.folder)
         self._log = log
+        self._ranks = ranks
         self._written = time.monotonic()
         self._cost = 0.0
         self._lacked_room = False
@@ -70,6 +75,7 @@ class Course:
         Raises:
             JobError: the training has gone wrong for good.
             Cancelled: the job was told to stop; a checkpoint was written.
+            PartedError: another rank is gone, or all must be started again.
         """
         with PositionFile(self._place.job) as self._position:
             self._take_up()
@@ -96,13 +102,18 @@ class Course:
         return self._state.epoch * self._trainer.steps_per_epoch + self._state.step
 
     def _take_up(self) -> None:
-        kept = self._checkpoints.newest()
+        kept, parts = self._checkpoints.newest(), asked_parts(self._place.job)
+        self._ranks.wait()  # before any of them writes
         if kept is not None:
             self._state.load_state_dict(kept["training"])
             self._log.milestones = kept["milestones"]
-            self._position.note(self._place.before + self._steps)
+            self._note_position(self._steps)
+            if parts > self._state.parts:
+                self._split_batches(parts)
+            if self._ranks.is_first:
+                forget_request(self._place.job)
             return
-        self._check_room()
+        self._ranks.from_first(self._check_room)
         self._state.scores = self._evaluation.score(self._state)
         self._state.start_map = self._state.scores["plain"].map if self._state.scores else None
         self._note_best()
@@ -133,7 +144,7 @@ class Course:
             self._step_back(gone_wrong)
 
     def _after_step(self, done: int, total: int) -> None:
-        self._position.note(self._place.before + done)
+        self._note_position(done)
         self._log.tick("train", done, total, "steps")
         if self._is_due(self._loop.checkpoint_seconds):
             self._keep()
@@ -174,13 +185,21 @@ class Course:
 
         Raises:
             JobError: OUT_OF_MEMORY, if the parts would be too small.
+            PartedError: there are other ranks, who may be anywhere in the step: all must be started again.
         """
         torch.cuda.empty_cache()
         parts = 2 * self._state.parts
-        if self._trainer.batch_size // parts < _FEWEST_ROWS or not self._go_back(self._state.retreats, parts):
+        if self._ranks.size > 1:
+            ask_for_parts(self._place.job, parts)
+            raise PartedError(f"rank {self._ranks.rank} has too little memory: batches are to go through the network in {parts} parts")
+        self._split_batches(parts)
+
+    def _split_batches(self, parts: int) -> None:
+        rows = self._trainer.batch_size // self._ranks.size
+        if rows // parts < _FEWEST_ROWS or not self._go_back(self._state.retreats, parts):
             raise JobError(
                 Reason.OUT_OF_MEMORY,
-                f"the device has too little memory, even for a batch of {self._trainer.batch_size} pictures in {self._state.parts} "
+                f"the device has too little memory, even for a batch of {rows} pictures in {self._state.parts} "
                 "parts; try a smaller `pixels.size`, `loop.recompute=all`, or fewer `sampler.classes`",
             )
         self._tell_retreat(f"OUT_OF_MEMORY: too little memory on the device. Each batch now goes through the network in {parts} parts")
@@ -188,6 +207,7 @@ class Course:
     def _go_back(self, retreats: int, parts: int) -> bool:
         """To the last retreat point, but with these many retreats (the rate is halved for each) and parts; False if there is none."""
         kept = self._checkpoints.retreat()
+        self._ranks.wait()
         if kept is None:
             return False
         state = self._state
@@ -198,14 +218,20 @@ class Course:
 
     def _tell_retreat(self, message: str) -> None:
         self._log.report("train", self._steps, self._trainer.steps, "steps", message)
-        self._position.note(self._place.before + self._steps)
+        self._note_position(self._steps)
         self._keep()
+
+    def _note_position(self, steps: int) -> None:
+        if self._ranks.is_first:
+            self._position.note(self._place.before + steps)
 
     def _is_due(self, seconds: float) -> bool:
         return time.monotonic() - self._written >= max(seconds, self._cost / _SHARE_OF_TIME)
 
     def _keep(self, *, retreat: bool = False) -> None:
         """Write a checkpoint. A full disk does not end a training that works: it goes on with the checkpoints there are."""
+        if not self._ranks.is_first:
+            return
         started = time.monotonic()
         try:
             self._checkpoints.write({"training": self._state.state_dict(), "milestones": self._log.milestones}, retreat=retreat)

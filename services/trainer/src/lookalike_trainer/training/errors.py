@@ -40,6 +40,9 @@ class JobError(Exception):
         super().__init__(message)
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type["JobError"], tuple[Reason, str]]:
+        return type(self), (self.reason, str(self))
+
 
 class Cancelled(Exception):
     """The job was told to stop."""

@@ -34,6 +34,22 @@ class Log(Protocol):
         """Report progress, but not more often than once a second."""
 
 
+class Unheard:
+    """Tells nobody: all ranks take the same course, and one of them tells of it."""
+
+    def __init__(self) -> None:
+        self.milestones = 0
+
+    def report(self, stage: Stage, done: int, total: int, unit: str, message: str = "", metrics: Mapping[str, float] | None = None) -> None:
+        """Nothing."""
+
+    def remark(self, stage: Stage, done: int, total: int, unit: str, message: str) -> None:
+        """Nothing."""
+
+    def tick(self, stage: Stage, done: int, total: int, unit: str) -> None:
+        """Nothing."""
+
+
 class EventLog:
     """Appends events, each line flushed as it is written, milestones synced to the disk.
 

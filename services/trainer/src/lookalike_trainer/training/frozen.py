@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lookalike_model.records import Record
 from lookalike_runtime.data_folder import write_whole
+from lookalike_trainer.training.job import RUNS
 from lookalike_trainer.training.resolve import ResolvedRecipe
 
 FROZEN = "resolved.json"
@@ -20,6 +21,12 @@ def read_frozen(folder: Path) -> Frozen | None:
     """What `write_frozen` wrote; None before that."""
     path = folder / FROZEN
     return Frozen.model_validate_json(path.read_bytes()) if path.exists() else None
+
+
+def first_frozen(job: Path) -> Frozen | None:
+    """That of the run of a job that began first; None before that."""
+    begun = [*sorted((job / RUNS).glob("*")), job]
+    return next((found for folder in begun if (found := read_frozen(folder))), None)
 
 
 def write_frozen(folder: Path, frozen: Frozen) -> None:

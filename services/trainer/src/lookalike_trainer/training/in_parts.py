@@ -30,7 +30,7 @@ def gradients_in_parts(
         forward: (piece, its number) → taps; the same each time it is called.
         backward: does a backward pass through the network.
     """
-    pieces = images.chunk(parts)
+    pieces = images.tensor_split(parts)
     with torch.no_grad(), without_new_statistics(batch_norms(network)):
         seen = [forward(piece, number) for number, piece in enumerate(pieces)]
     whole = {tap: torch.cat([outputs[tap] for outputs in seen]).float().requires_grad_() for tap in seen[0]}

@@ -14,10 +14,12 @@ from lookalike_trainer.training.in_parts import gradients_in_parts
 from lookalike_trainer.training.interruption import Interruption
 from lookalike_trainer.training.objectives import Objective
 from lookalike_trainer.training.optimisation import make_optimiser, make_schedule
+from lookalike_trainer.training.ranks import ALONE, Ranks
 from lookalike_trainer.training.recompute import batch_norms, recompute_all_blocks, recompute_early_blocks, without_new_statistics
 from lookalike_trainer.training.resolve import ResolvedRecipe
 from lookalike_trainer.training.sampler import stream_key
 from lookalike_trainer.training.state import TrainingState
+from lookalike_trainer.training.synced_norm import sync_batch_norms
 from lookalike_trainer.training.watchdog import Watchdog, margin_of, spread_of_distances
 
 OnStep = Callable[[int, int], None]
@@ -32,13 +34,14 @@ class Trainer:
         ahead: whether a thread makes the next batch.
     """
 
-    def __init__(self, recipe: ResolvedRecipe, data: TrainingData, stop: Interruption, *, ahead: bool = True) -> None:
+    def __init__(self, recipe: ResolvedRecipe, data: TrainingData, stop: Interruption, ranks: Ranks = ALONE, *, ahead: bool = True) -> None:
         self.recipe = recipe
         self._data = data
         self._stop = stop
+        self._ranks = ranks
         self._device = torch.device(recipe.device)
         self._format = _MEMORY_FORMATS[recipe.memory_format]
-        self._batches = Batches(recipe, data, ahead=ahead)
+        self._batches = Batches(recipe, data, ranks, ahead=ahead)
         self.epochs = recipe.epochs
         self.batch_size = data.sampler.batch_size
         self.steps_per_epoch = data.sampler.batches_per_epoch
@@ -57,6 +60,8 @@ class Trainer:
         optimiser = make_optimiser(network, objective, loop)
         schedule = make_schedule(optimiser, loop, self.steps, self.steps_per_epoch)
         average = AveragedModel(network, multi_avg_fn=_moving_average(loop.ema)) if loop.ema else None
+        if self._ranks.size > 1 and loop.batch_norm == "live":
+            sync_batch_norms(network, self._ranks)
         if loop.recompute == "early":
             recompute_early_blocks(network.backbone)
         elif loop.recompute == "all":
@@ -75,6 +80,7 @@ class Trainer:
             JobError: the training has gone wrong; the step that showed it was not taken.
             torch.OutOfMemoryError: the device has too little memory; the step was not taken, or not whole.
             Cancelled: the job was told to stop; the state is that between two steps.
+            PartedError: another rank is gone; the step was not taken, or not whole.
         """
         state.network.train()
         if self.recipe.recipe.loop.batch_norm == "frozen":
@@ -84,7 +90,7 @@ class Trainer:
             state.so_far.rate = float(state.schedule.get_last_lr()[0])
         started = time.monotonic()
         for batch in self._batches.of_epoch(state.epoch, state.step):
-            self._stop.check()
+            self._ranks.from_first(self._stop.check)
             loss, spread = self._step(state, batch)
             now = time.monotonic()
             so_far = state.so_far
@@ -102,8 +108,8 @@ class Trainer:
         loss, features = self._gradients(state, batch)
         weights = [weight for group in state.optimiser.param_groups for weight in group["params"]]
         norm = nn.utils.clip_grad_norm_(weights, loop.clip)
-        value, spread = float(loss), spread_of_distances(features)
-        state.watchdog.check(batch.step, value, float(norm), spread)
+        value, length, spread = self._ranks.from_first(lambda: (float(loss), float(norm), spread_of_distances(features)))
+        state.watchdog.check(batch.step, value, length, spread)
         state.optimiser.step()
         state.schedule.step()
         if state.average is not None:
@@ -111,11 +117,15 @@ class Trainer:
         return value, spread
 
     def _gradients(self, state: TrainingState, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The loss and a tap's features, both detached; the gradients are with the weights."""
-        network, objective = state.network, state.objective
+        """The whole batch's loss and features of a tap, both detached; its gradients are with the weights."""
+        network, objective, ranks = state.network, state.objective, self._ranks
 
         def forward(images: Tensor, part: int) -> dict[Tap, Tensor]:
-            return self._forward(network, images, batch.step, part)
+            return self._forward(network, images, batch.step, part * ranks.size + ranks.rank)
+
+        def loss_of(own: dict[Tap, Tensor], labels: Tensor) -> Tensor:
+            loss: Tensor = objective({tap: ranks.gather(own[tap], len(labels)) for tap in objective.taps}, labels)
+            return loss
 
         def backward(differentiate: Callable[[], None]) -> None:
             # Blocks that are computed again must not learn a batch's statistics twice.
@@ -123,14 +133,16 @@ class Trainer:
                 differentiate()
 
         with self._autocast():
-            images, labels = objective.select(network, batch.pictures, batch.labels)
+            images, labels = objective.select(network, batch.pictures, batch.labels, ranks)
         if state.parts > 1:
-            loss, outputs = gradients_in_parts(network, forward, backward, objective, images, labels, state.parts)
+            loss, outputs = gradients_in_parts(network, forward, backward, loss_of, images, labels, state.parts)
         else:
             outputs = forward(images, 0)
-            loss = objective(outputs, labels)
+            loss = loss_of(outputs, labels)
             backward(loss.backward)
-        return loss.detach(), outputs[objective.taps[0]].detach()
+        ranks.sum_gradients(network.parameters())
+        ranks.take_gradients_of_first(objective.parameters())
+        return loss.detach(), ranks.gather(outputs[objective.taps[0]].detach(), len(labels))
 
     def _forward(self, network: RetrievalNetwork, images: Tensor, step: int, part: int = 0) -> dict[Tap, Tensor]:
         # Dropout and stochastic depth draw from here: the same at a step, whatever came before it in this process.

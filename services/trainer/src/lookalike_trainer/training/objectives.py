@@ -19,6 +19,7 @@ from lookalike_trainer.training.objective_recipe import (
     TripletRecipe,
 )
 from lookalike_trainer.training.pictures import Pictures
+from lookalike_trainer.training.ranks import ALONE, Ranks
 from lookalike_trainer.training.triplet import Triplet
 from lookalike_trainer.training.two_pass import TwoPassTriplet
 
@@ -84,19 +85,20 @@ class Objective(nn.Module):
         weights = [(list(part.parameters()), self._rates[name]) for name, part in self.parts.items()]
         return [(own, factor) for own, factor in weights if own]
 
-    def select(self, network: RetrievalNetwork, pictures: Pictures, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def select(self, network: RetrievalNetwork, pictures: Pictures, labels: Tensor, ranks: Ranks = ALONE) -> tuple[Tensor, Tensor]:
         """What is run with gradients: all of the batch, or what two-pass mining chooses of it.
 
         Args:
-            labels: int64 [n].
+            pictures: of the whole batch where it is chosen from, else those of this rank.
+            labels: int64 [n], of the whole batch.
 
         Returns:
-            float [m, 3, s, s] in 0..255, and int64 [m].
+            float [own rows of m, 3, s, s] in 0..255, and int64 [m].
         """
         for part in self.parts.values():
             if isinstance(part, TwoPassTriplet):
-                rows = part.choose(network, pictures, labels)
-                return pictures.some(rows).images(), labels[rows]
+                rows = part.choose(network, pictures, labels, ranks)
+                return pictures.some(rows[ranks.slice_of(len(rows))]).images(), labels[rows]
         return pictures.images(), labels
 
     def forward(self, outputs: dict[Tap, Tensor], labels: Tensor) -> Tensor:

@@ -49,6 +49,8 @@ def load_pixels(
     sizes: Sequence[int],
     scratch: Path,
     progress: OnProgress,
+    *,
+    shared: bool = False,
 ) -> PixelStore:
     """Decode every picture once and preprocess it to each size; or take what an earlier run has left whole.
 
@@ -57,15 +59,16 @@ def load_pixels(
         spec: its size is replaced by each of the sizes.
         scratch: folder for the pixels.
         progress: called with (done, total); what it raises ends the loading.
+        shared: whether other processes are to take up what this one leaves.
 
     Raises:
-        JobError: DISK_FULL, if there is room for the pixels neither on the disk nor in memory.
+        JobError: DISK_FULL, if there is room for the pixels neither on the disk nor, unless they are shared, in memory.
     """
     specs = [replace(spec, size=size) for size in dict.fromkeys(sizes)]
     key = _key(pictures, specs)
     if (left := _take_up(pictures, specs, scratch, key)) is not None:
         return left
-    arrays = _allocate(len(pictures), [s.size for s in specs], scratch)
+    arrays = _allocate(len(pictures), [s.size for s in specs], scratch, 0 if shared else _IN_MEMORY_BYTES)
 
     def load(row: int) -> Unreadable | None:
         picture = pictures[row]
@@ -96,7 +99,7 @@ def _key(pictures: Sequence[Picture], specs: Sequence[Preprocessing]) -> str:
     return hashlib.sha256(told.encode()).hexdigest()
 
 
-def _allocate(pictures: int, sizes: Sequence[int], scratch: Path) -> dict[int, Pixels]:
+def _allocate(pictures: int, sizes: Sequence[int], scratch: Path, most_in_memory: int) -> dict[int, Pixels]:
     """On the disk, where a run that goes on finds them; in memory if they have no room there and are not too large."""
     shapes = {size: (pictures, size, size, 3) for size in sizes}
     needed = sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes.values())
@@ -104,7 +107,7 @@ def _allocate(pictures: int, sizes: Sequence[int], scratch: Path) -> dict[int, P
     scratch.mkdir(parents=True)
     if (free := shutil.disk_usage(scratch).free) >= needed * 1.1:
         return {size: np.memmap(_file(scratch, size), dtype=np.uint8, mode="w+", shape=shape) for size, shape in shapes.items()}
-    if needed <= _IN_MEMORY_BYTES:
+    if needed <= most_in_memory:
         return {size: np.empty(shape, dtype=np.uint8) for size, shape in shapes.items()}
     raise JobError(
         Reason.DISK_FULL,

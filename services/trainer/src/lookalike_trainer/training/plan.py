@@ -39,7 +39,7 @@ def make_plan(job: TrainJob) -> Plan:
     recipe = load_recipe(job.recipe, job.overrides, job.recipe_toml)
     asked = recipe.network.architecture
     point = open_start(job.init, None if asked == "auto" else asked)
-    device = _choose_device(recipe)
+    device = choose_device(recipe)
     pixels = plan_pixels(recipe, device, point)
     return Plan(recipe, device, point, pixels, choose_network(recipe, pixels, point))
 
@@ -57,7 +57,12 @@ def make_plan_again(job: TrainJob, resolved: ResolvedRecipe) -> Plan:
     return Plan(resolved.recipe, resolved.device, point, resolved.pixels, resolved.network)
 
 
-def _choose_device(recipe: Recipe) -> Device:
+def choose_device(recipe: Recipe) -> Device:
+    """The kind of device that a recipe asks for.
+
+    Raises:
+        JobError: INVALID_RECIPE, if there is none.
+    """
     there = torch.cuda.is_available()
     if recipe.loop.device == "cuda" and not there:
         raise JobError(Reason.INVALID_RECIPE, "recipe key `loop.device` is `cuda`, but this machine has no CUDA device; take `cpu`")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lookalike_images import Preprocessing
 from lookalike_trainer.training.dataset import Picture
-from lookalike_trainer.training.events import EventLog
+from lookalike_trainer.training.events import Log
 from lookalike_trainer.training.interruption import Interruption
 from lookalike_trainer.training.pixels import PixelStore, load_pixels
 
@@ -16,8 +16,10 @@ def prepare_pixels(
     spec: Preprocessing,
     sizes: Sequence[int],
     scratch: Path,
-    log: EventLog,
+    log: Log,
     stop: Interruption,
+    *,
+    shared: bool = False,
 ) -> PixelStore:
     """As `load_pixels`; that it is done is for the caller to report, once the pixels are found to be enough.
 
@@ -30,4 +32,4 @@ def prepare_pixels(
         stop.check()
         log.tick("prepare", done, total, "pictures")
 
-    return load_pixels(pictures, blobs, spec, sizes, scratch, progress)
+    return load_pixels(pictures, blobs, spec, sizes, scratch, progress, shared=shared)

@@ -152,6 +152,8 @@ class LoopRecipe(Record):
     phases: tuple[Phase, ...] = (Phase(scale=1.0, share=1.0),)
     """Sizes one after the other; their shares make 1."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: Annotated[int, Field(ge=1, le=64)] | Auto = "auto"
+    """How many train together, each with its part of a batch; auto: all CUDA devices that get 8 pictures of a batch, 1 on a CPU."""
     optimiser: str = "adamw"
     """A name of timm's."""
     optimiser_options: dict[str, bool | float | tuple[float, ...]] = Field(default={})

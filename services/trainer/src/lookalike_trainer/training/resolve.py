@@ -45,7 +45,8 @@ class ResolvedRecipe(Record):
         recipe: as asked for.
         start: what it starts from; of a path, only the last part.
         fold: of a k-fold split that is left out, from 0.
-        network, pixels, classes_per_batch, pictures_per_class, epochs, device, threads, precision, memory_format: chosen.
+        network, pixels, classes_per_batch, pictures_per_class, epochs, device, devices, threads, precision,
+            memory_format: chosen; threads are those of each device's process.
     """
 
     name: str
@@ -59,6 +60,7 @@ class ResolvedRecipe(Record):
     pictures_per_class: int
     epochs: int
     device: Device
+    devices: int = 1
     threads: int
     precision: Literal["fp32", "bf16"] = "fp32"
     memory_format: Literal["channels_last", "contiguous"] = "channels_last"

@@ -14,6 +14,7 @@ from lookalike_trainer.training.checkpoints import Checkpoints
 from lookalike_trainer.training.errors import Reason
 from lookalike_trainer.training.frozen import FROZEN
 from lookalike_trainer.training.job import RUNS
+from lookalike_trainer.training.parts_request import PARTS
 from lookalike_trainer.training.position import POSITION
 
 BUNDLE, RESULT, ERROR, SCRATCH = "bundle", "result.json", "error.json", "scratch"
@@ -69,7 +70,7 @@ def clear_scratch(folder: Path) -> None:
     Checkpoints(folder).clear()
     for name in (SCRATCH, RUNS):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in (FROZEN, POSITION):
+    for name in (FROZEN, POSITION, PARTS):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lookalike_model.records import Record
 from lookalike_runtime.data_folder import write_whole
-from lookalike_trainer.training.events import EventLog, Stage
+from lookalike_trainer.training.events import Log, Stage
 from lookalike_trainer.training.job import RUNS
 from lookalike_trainer.training.recipe import SplitRecipe
 
@@ -102,7 +102,7 @@ def _scores(outcomes: Sequence[Outcome]) -> dict[str, list[float]]:
 class RunLog:
     """A job's log as one of its runs sees it: steps are counted over all runs, and messages say which it is."""
 
-    def __init__(self, log: EventLog, name: str, number: int, count: int) -> None:
+    def __init__(self, log: Log, name: str, number: int, count: int) -> None:
         self._log = log
         self._name = name
         self._number = number

@@ -15,14 +15,15 @@ from lookalike_trainer.training.checkpoints import Checkpoints
 from lookalike_trainer.training.course import Place
 from lookalike_trainer.training.dataset import Labels, describe_singles, describe_unreadable, read_pictures
 from lookalike_trainer.training.errors import Cancelled
-from lookalike_trainer.training.events import EventLog
-from lookalike_trainer.training.frozen import read_frozen
+from lookalike_trainer.training.events import EventLog, Log, Unheard
+from lookalike_trainer.training.frozen import first_frozen
 from lookalike_trainer.training.interruption import Interruption
-from lookalike_trainer.training.job import RUNS, TrainJob
+from lookalike_trainer.training.job import TrainJob
 from lookalike_trainer.training.metrics import bundle_metrics, flat_metrics
 from lookalike_trainer.training.pixels import PixelStore
 from lookalike_trainer.training.plan import Plan, make_plan, make_plan_again
 from lookalike_trainer.training.preparation import prepare_pixels
+from lookalike_trainer.training.ranks import ALONE, Ranks
 from lookalike_trainer.training.report_stage import Inspected, Teller, inspect_data, leave_training
 from lookalike_trainer.training.result import BUNDLE, SCRATCH, Result
 from lookalike_trainer.training.runs import Outcome, Run, RunLog, describe_spread, read_outcome, runs_of, spread_of, write_outcome
@@ -36,26 +37,15 @@ _UNPROVEN = (
 )
 
 
-def run_train(job: TrainJob, folder: Path, log: EventLog, stop: Interruption) -> Result:
-    """Train a model and write its bundle into the job's folder.
+def run_train(job: TrainJob, folder: Path, log: EventLog, stop: Interruption, ranks: Ranks = ALONE) -> Result:
+    """Train a model and write its bundle into the job's folder; on the first rank, if there are several.
 
     Raises:
         JobError: the job cannot go on.
         Cancelled: the job was told to stop.
+        PartedError: another rank is gone.
     """
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # A net for bugs, which costs a pass over every tensor.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    ground = _ground(job, folder, log, stop)
-    outcomes: list[Outcome] = []
-    *others, last = runs_of(ground.plan.recipe.split, job.seed)
-    steps = 0
-    for number, run in enumerate(others):
-        outcomes.append(_train_aside(ground, run, Place(run.folder(folder), folder, steps), RunLog(log, run.name, number, len(others) + 1)))
-        steps += outcomes[-1].steps
-    own_log = RunLog(log, last.name, len(others), len(others) + 1) if others else log
-    trained = train(ground, last, Place(folder, folder, steps), own_log)
-    outcomes.append(_outcome(last, trained, log.milestones))
+    ground, trained, outcomes = _train_all(job, folder, log, stop, ranks)
     notes = _notes(ground, trained, outcomes)
     metrics = {**_metrics(trained), **spread_of(outcomes)}
     log.report("bundle", 0, 1, "bundles")
@@ -75,25 +65,53 @@ def run_train(job: TrainJob, folder: Path, log: EventLog, stop: Interruption) ->
     return Result.of(bundle, metrics, notes)
 
 
-def _ground(job: TrainJob, folder: Path, log: EventLog, stop: Interruption) -> Ground:
-    begun = [*sorted((folder / RUNS).glob("*")), folder]
-    frozen = next((found for path in begun if (found := read_frozen(path))), None)
+def follow_train(job: TrainJob, folder: Path, stop: Interruption, ranks: Ranks) -> None:
+    """The same on another rank: it takes part in the steps and writes nothing.
+
+    Raises:
+        JobError, Cancelled: the first rank raises it too.
+        PartedError: another rank is gone.
+    """
+    _train_all(job, folder, Unheard(), stop, ranks)
+
+
+def _train_all(job: TrainJob, folder: Path, log: Log, stop: Interruption, ranks: Ranks) -> tuple[Ground, Trained, list[Outcome]]:
+    """What became of the last run, and the outcomes of all."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # A net for bugs, which costs a pass over every tensor.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    ground = _ground(job, folder, log, stop, ranks)
+    outcomes: list[Outcome] = []
+    *others, last = runs_of(ground.plan.recipe.split, job.seed)
+    steps = 0
+    for number, run in enumerate(others):
+        outcomes.append(_train_aside(ground, run, Place(run.folder(folder), folder, steps), RunLog(log, run.name, number, len(others) + 1)))
+        steps += outcomes[-1].steps
+    own_log = RunLog(log, last.name, len(others), len(others) + 1) if others else log
+    trained = train(ground, last, Place(folder, folder, steps), own_log)
+    outcomes.append(_outcome(last, trained, log.milestones))
+    return ground, trained, outcomes
+
+
+def _ground(job: TrainJob, folder: Path, log: Log, stop: Interruption, ranks: Ranks) -> Ground:
+    frozen = ranks.from_first(lambda: first_frozen(folder))
     plan = make_plan(job) if frozen is None else make_plan_again(job, frozen.resolved)
-    store = _load(job, plan, folder, log, stop)
-    return Ground(job, plan, store, Labels.of(store.pictures), stop)
+    store = ranks.first_then_others(lambda: _load(job, plan, folder, log, stop, shared=ranks.size > 1))
+    return Ground(job, plan, store, Labels.of(store.pictures), stop, ranks)
 
 
 def _train_aside(ground: Ground, run: Run, place: Place, log: RunLog) -> Outcome:
     """A run that does not become the model; only its scores stay."""
-    if done := read_outcome(place.folder):
+    if done := ground.ranks.from_first(lambda: read_outcome(place.folder)):
         log.milestones = done.milestones
         return done
     place.folder.mkdir(parents=True, exist_ok=True)
     trained = train(ground, run, place, log)
     log.report("train", trained.steps, trained.steps, "steps", "done", _metrics(trained))
     outcome = _outcome(run, trained, log.milestones)
-    write_outcome(place.folder, outcome)
-    Checkpoints(place.folder).clear()
+    if ground.ranks.is_first:
+        write_outcome(place.folder, outcome)
+        Checkpoints(place.folder).clear()
     return outcome
 
 
@@ -149,10 +167,10 @@ def _teller(job: TrainJob, plan: Plan, bundle: Bundle) -> Teller:
     return Teller(network, f"what it was started from ({job.init.label or job.init.name or job.init.kind})")
 
 
-def _load(job: TrainJob, plan: Plan, folder: Path, log: EventLog, stop: Interruption) -> PixelStore:
+def _load(job: TrainJob, plan: Plan, folder: Path, log: Log, stop: Interruption, *, shared: bool) -> PixelStore:
     pictures = read_pictures(job.dataset)
     sizes = [plan.pixels.serving, *plan.pixels.phases]
-    store = prepare_pixels(pictures, Path(job.dataset.blobs), plan.preprocessing, sizes, folder / SCRATCH, log, stop)
+    store = prepare_pixels(pictures, Path(job.dataset.blobs), plan.preprocessing, sizes, folder / SCRATCH, log, stop, shared=shared)
     describe_unreadable(store.unreadable, len(pictures))
     log.report("prepare", len(pictures), len(pictures), "pictures")
     return store

@@ -12,6 +12,7 @@ from lookalike_model.profile import Profile
 from lookalike_trainer.training.batches import TrainingData
 from lookalike_trainer.training.course import Course, Place
 from lookalike_trainer.training.dataset import Labels
+from lookalike_trainer.training.devices import check_batch
 from lookalike_trainer.training.evaluation import HeldOut, HeldOutScores
 from lookalike_trainer.training.events import Log
 from lookalike_trainer.training.frozen import Frozen, read_frozen, write_frozen
@@ -20,6 +21,7 @@ from lookalike_trainer.training.job import TrainJob
 from lookalike_trainer.training.loop import Trainer
 from lookalike_trainer.training.pixels import PixelStore
 from lookalike_trainer.training.plan import Plan
+from lookalike_trainer.training.ranks import Ranks
 from lookalike_trainer.training.recipe import LoopRecipe
 from lookalike_trainer.training.recipe_files import recipe_label
 from lookalike_trainer.training.resolve import ResolvedRecipe, TrainingSet, choose_batch, choose_epochs
@@ -40,6 +42,7 @@ class Ground:
     store: PixelStore
     labels: Labels
     stop: Interruption
+    ranks: Ranks
 
 
 @dataclass(frozen=True)
@@ -69,26 +72,29 @@ def train(ground: Ground, run: Run, place: Place, log: Log) -> Trained:
     Raises:
         JobError: the training cannot go on.
         Cancelled: the job was told to stop.
+        PartedError: another rank is gone.
     """
     plan, labels = ground.plan, ground.labels
-    frozen = read_frozen(place.folder)
+    frozen = ground.ranks.from_first(lambda: read_frozen(place.folder))
     split = _split(ground, run)
     resolved = _resolve(ground, run, split) if frozen is None else frozen.resolved
     torch.set_num_threads(resolved.threads)
     class_fc = len(split.train) if plan.recipe.objective.cross_entropy else None
     network, loaded = build_network(resolved.network, plan.point, run.seed, class_fc)
     data = _training_data(ground.store, labels, split, resolved)
+    check_batch(resolved, data.sampler.batch_size)
     if frozen is None:
-        frozen = _measured(resolved, data, network, ground.stop)
-        write_frozen(place.folder, frozen)
+        frozen = _measured(resolved, data, network, ground)
+        if ground.ranks.is_first:
+            write_frozen(place.folder, frozen)
         resolved = frozen.resolved
         torch.set_num_threads(resolved.threads)
     if frozen.measured:
         log.report("evaluate", 0, resolved.epochs, "epochs", f"measured: {frozen.measured}")
-    trainer = Trainer(resolved, data, ground.stop)
+    trainer = Trainer(resolved, data, ground.stop, ground.ranks)
     state = trainer.begin(network)
     evaluation = _Evaluation(ground, split)
-    course = Course(trainer, state, evaluation, place, log)
+    course = Course(trainer, state, evaluation, place, log, ground.ranks)
     scores = course.run()
     return Trained(
         state=state,
@@ -121,6 +127,7 @@ class _Evaluation:
         if plan.network.embedding is not None:
             self.profiles["embedding"] = Profile(tap="embedding")
         self._device = plan.device
+        self._ranks = ground.ranks
         rows, fold = labels.rows_of(split.held_out), np.array(split.fold, dtype=np.int64)
         self._held_out = HeldOut(store, labels, rows, plan.preprocessing, ground.stop) if split.held_out else None
         self._fold = HeldOut(store, labels, fold, plan.preprocessing, ground.stop) if split.fold else None
@@ -131,20 +138,23 @@ class _Evaluation:
         if self._held_out is None:
             return {}
         held_out = self._held_out
-        return {name: held_out.score(state.result, each, self._device) for name, each in self.profiles.items()}
+        return self._ranks.from_first(
+            lambda: {name: held_out.score(state.result, each, self._device) for name, each in self.profiles.items()}
+        )
 
     def score_fold(self, state: TrainingState) -> HeldOutScores | None:
         """Each picture of the fold ranks all pictures of the classes that were trained on."""
         if self._fold is None:
             return None
-        return self._fold.score_among(self._trained, state.result, self.profiles["plain"], self._device)
+        fold = self._fold
+        return self._ranks.from_first(lambda: fold.score_among(self._trained, state.result, self.profiles["plain"], self._device))
 
 
-def _measured(resolved: ResolvedRecipe, data: TrainingData, network: RetrievalNetwork, stop: Interruption) -> Frozen:
+def _measured(resolved: ResolvedRecipe, data: TrainingData, network: RetrievalNetwork, ground: Ground) -> Frozen:
     """The recipe with what is measured, where the training is long enough to be worth it."""
     if resolved.epochs * data.sampler.batches_per_epoch < FEWEST_STEPS:
         return Frozen(resolved=resolved)
-    chosen, measured = choose_by_measuring(resolved, step_timer(network, data, stop))
+    chosen, measured = choose_by_measuring(resolved, step_timer(network, data, ground.stop, ground.ranks))
     return Frozen(resolved=chosen, measured=measured)
 
 
@@ -167,6 +177,7 @@ def _resolve(ground: Ground, run: Run, split: Split) -> ResolvedRecipe:
         pictures_per_class=pictures,
         epochs=choose_epochs(plan.recipe, data, plan.device),
         device=plan.device,
+        devices=ground.ranks.size,
         threads=torch.get_num_threads() if loop.threads == "auto" else loop.threads,
         precision="fp32" if loop.precision == "auto" else loop.precision,
         memory_format="channels_last" if loop.memory_format == "auto" else loop.memory_format,

@@ -17,6 +17,7 @@ from lookalike_model.network import RetrievalNetwork
 from lookalike_trainer.training.batches import TrainingData
 from lookalike_trainer.training.interruption import Interruption
 from lookalike_trainer.training.loop import Trainer
+from lookalike_trainer.training.ranks import Ranks
 from lookalike_trainer.training.resolve import ResolvedRecipe
 
 FEWEST_STEPS = 1_500
@@ -44,14 +45,14 @@ def choose_by_measuring(recipe: ResolvedRecipe, seconds_of: SecondsOf) -> tuple[
     return recipe, "; ".join(found)
 
 
-def step_timer(network: RetrievalNetwork, data: TrainingData, stop: Interruption) -> SecondsOf:
-    """Times real steps of copies of a network that has not begun to train."""
+def step_timer(network: RetrievalNetwork, data: TrainingData, stop: Interruption, ranks: Ranks) -> SecondsOf:
+    """Times real steps of copies of a network that has not begun to train; all ranks get the first one's times."""
 
     def seconds_of(recipe: ResolvedRecipe) -> float:
         devices = [torch.device("cuda", torch.cuda.current_device())] if recipe.device == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.set_num_threads(recipe.threads)
-            trainer = Trainer(recipe, data, stop)
+            trainer = Trainer(recipe, data, stop, ranks)
             state = trainer.begin(copy.deepcopy(network))
             times = [time.monotonic()]
 
@@ -67,7 +68,7 @@ def step_timer(network: RetrievalNetwork, data: TrainingData, stop: Interruption
                     break
                 state.conclude_epoch({})
         # The first step also prepares.
-        return min(later - earlier for earlier, later in pairwise(times[1:]))
+        return ranks.from_first(lambda: min(later - earlier for earlier, later in pairwise(times[1:])))
 
     return seconds_of
 

@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 from lookalike_model.network import RetrievalNetwork
 from lookalike_trainer.training.objective_recipe import TripletRecipe
 from lookalike_trainer.training.pictures import Pictures
+from lookalike_trainer.training.ranks import ALONE, Ranks
 from lookalike_trainer.training.sampler import stream_key
 from lookalike_trainer.training.triplet import triplet_loss
 
@@ -35,15 +36,16 @@ class TwoPassTriplet(nn.Module):
         self._seed = seed
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
 
-    def choose(self, network: RetrievalNetwork, pictures: Pictures, labels: Tensor) -> Tensor:
+    def choose(self, network: RetrievalNetwork, pictures: Pictures, labels: Tensor, ranks: Ranks = ALONE) -> Tensor:
         """Rows to run with gradients, int64 [3 · anchors]: anchors, their positives, their negatives.
 
         All rows if there is no triplet among them; then there is no more than one picture a class, or one class.
         """
         count = self.get_buffer("batches").add_(1)
         random = np.random.Generator(np.random.Philox(key=stream_key("two-pass", self._seed, int(count))))
-        features = _without_gradients(network, pictures, self._tap, len(set(labels.tolist())))
-        triplets = choose_triplets(features, labels, random)
+        own = torch.arange(len(pictures), device=pictures.pixels.device)[ranks.slice_of(len(pictures))]
+        features = ranks.gather(_without_gradients(network, pictures, own, self._tap, len(set(labels.tolist()))), len(pictures))
+        triplets = ranks.from_first(lambda: choose_triplets(features, labels, random))
         rows = torch.from_numpy(triplets.reshape(-1)) if triplets.size else torch.arange(len(labels))
         return rows.to(labels.device)
 
@@ -86,11 +88,14 @@ def choose_triplets(features: Tensor, labels: Tensor, random: np.random.Generato
     return np.array(triplets, dtype=np.int64).reshape(-1, 3).T.copy()
 
 
-def _without_gradients(network: RetrievalNetwork, pictures: Pictures, tap: str, chunk: int) -> Tensor:
-    """Float [n, width] at a tap; as in serving: batch norm's statistics are neither changed nor a batch's, nothing is dropped."""
+def _without_gradients(network: RetrievalNetwork, pictures: Pictures, own: Tensor, tap: str, chunk: int) -> Tensor:
+    """Float [n, width] at a tap, of int64 [n] rows.
+
+    As in serving: batch norm's statistics are neither changed nor a batch's, nothing is dropped.
+    """
     parts = []
     with torch.no_grad(), _in_evaluation(network):
-        for rows in torch.split(torch.arange(len(pictures), device=pictures.pixels.device), chunk):
+        for rows in torch.split(own, chunk):
             images = pictures.some(rows).images()
             parts.append({**network(network.normalise(images))}[tap])
     return torch.cat(parts)
