@@ -20,8 +20,9 @@ from lookalike_protos.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 _BROKEN_EVERY = 20  # 5 %
 _STREAM_PICTURES = 400
 _CALLERS = 2
-# Samples at either end whose medians are compared.
-_SHARE = 0.1
+# Samples at either end whose medians are compared. protobuf hands freed memory back to the kernel every so many messages, about once a
+# minute here, so that memory rises and falls: an end holds several such turns.
+_SHARE = 0.2
 
 
 class Traffic:

@@ -231,17 +231,18 @@ def test_a_training_that_gets_no_better_ends_and_keeps_what_is_asked_for(
     assert any("epoch 4 of 9, the last" in event["message"] for event in events(folder))
 
 
-def test_a_training_that_only_made_it_worse_is_not_kept(work: Work, job_folder: JobFolder, tmp_path: Path) -> None:
-    """Short or long: a few steps at a rate that wrecks the weights end below where they started."""
-    first = job_folder({**SMALL, "loop.epochs": "30"})
+def test_a_training_that_only_made_it_worse_is_not_kept(work: Work, job_folder: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mAPs are given: to what a few steps lead with so few pictures differs from processor to processor."""
+    first = job_folder(SMALL)
     assert work(first) == 0
     start = {"kind": "bundle", "path": str(first / "bundle")}
-    wrecked = {**SMALL, "loop.epochs": "1", "loop.rate": "0.5", "loop.warm_up": "0"}
-    kept, last = job_folder(wrecked, init=start), job_folder({**wrecked, "loop.keep": "last"}, init=start)
+    once = {**SMALL, "loop.epochs": "1"}
+    kept, last = job_folder(once, init=start), job_folder({**once, "loop.keep": "last"}, init=start)
+    measure, given = HeldOut.score, iter([0.8, 0.4, 0.8, 0.4])
+    monkeypatch.setattr(HeldOut, "score", lambda *asked: replace(measure(*asked), map=next(given)))
     assert [work(kept), work(last)] == [0, 0]
     results = [json.loads((folder / "result.json").read_text()) for folder in (first, kept, last)]
-    before, guarded, unguarded = (result["metrics"]["heldout_map"] for result in results)
-    assert unguarded < before == guarded
+    assert [result["metrics"]["heldout_map"] for result in results[1:]] == [0.8, 0.4]
     stems = [read_bundle(folder / "bundle").network.backbone.state_dict()["conv_stem.weight"] for folder in (first, kept, last)]
     assert torch.equal(stems[0], stems[1])
     assert not torch.equal(stems[0], stems[2])
