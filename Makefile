@@ -44,6 +44,10 @@ demo: ## Train, embed, index with DBA, submit, score and report on emoji of seve
 test: setup lint types protos-check ## Check style, types and contracts, then run the tests (up to 15 minutes)
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
+.PHONY: test-slow
+test-slow: setup ## Run the tests that take a minute and more each
+	$(BIN)/pytest -m slow
+
 .PHONY: lint
 lint: setup ## Check style
 	$(BIN)/ruff check .

@@ -103,7 +103,7 @@ async def test_batch_waits_no_longer_than_it_may(
             time.sleep(1)
         return np.zeros((16, 16, 3), np.uint8), 0.0
 
-    monkeypatch.setattr("lookalike_embedder.decode._pixels", slow)
+    monkeypatch.setattr("lookalike_embedder.decode._decoded", slow)
     pipeline = start_pipeline(batch_wait_seconds=0.05)
     call = asyncio.create_task(embed(pipeline, profile, [b"fast", b"slow"], None))
     call.add_done_callback(lambda _: decoded.set())
@@ -168,7 +168,7 @@ class GatedDecoding:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.gate, self.order = threading.Event(), list[bytes]()
-        monkeypatch.setattr("lookalike_embedder.decode._pixels", self)
+        monkeypatch.setattr("lookalike_embedder.decode._decoded", self)
 
     def __call__(self, data: bytes, _: object) -> tuple[Any, float]:
         self.order.append(data)

@@ -130,6 +130,7 @@ def wait_for_epochs(folder: Path, process: "subprocess.Popen[bytes]", count: int
     return sorted(ranks, key=lambda rank: rank.environ()["RANK"])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_stopped_and_killed_at_any_place_it_ends_with_the_bytes_of_an_undisturbed_training(job_folder: JobFolder) -> None:
     quiet, disturbed = job_folder(TWO), job_folder(TWO)
