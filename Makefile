@@ -85,11 +85,11 @@ faults-indexer: setup ## Kill, fill and damage the indexer, and hold it to what 
 	$(BIN)/python -m benchmarks.faults --out out/faults-indexer
 
 .PHONY: bench-embedder
-bench-embedder: setup ## Measure the embedder against the bare network and LitServe, under overload and for long (about 50 minutes)
+bench-embedder: setup ## Measure the embedder against the bare network and LitServe, under overload and for long (about 65 minutes)
 	$(BIN)/python -m benchmarks.embedder --out out/bench-embedder
 
 .PHONY: bench-trainer
-bench-trainer: setup ## Measure a job against a plain loop, two-pass mining, and the time to an mAP on the demo's emoji (about 40 minutes)
+bench-trainer: setup ## Measure a job against a plain loop, two-pass mining, and the time to an mAP on the demo's emoji (about 20 minutes)
 	$(BIN)/python -m benchmarks.trainer --out out/bench-trainer
 
 # Where there is a GPU there may be no network, so this takes the python that is there, and the sources.
