@@ -77,9 +77,9 @@ class BareLoop:
         ):
             setting: Setting = {"torch_threads": torch_threads, "decode_threads": decode_threads, "batch": batch}
             setting |= {"format": memory_format, "allocator": allocator, "precision": "fp32"}
-            self.tried.append({**setting, "images_per_second": self.measure(setting, seconds)})
+            self._try(setting, seconds)
         for setting in in_bf16(self.tried, _TRIED_IN_BF16):
-            self.tried.append({**setting, "images_per_second": self.measure(setting, seconds)})
+            self._try(setting, seconds)
 
     def measure(self, setting: Setting, seconds: float) -> float:
         """Return images/s with a setting."""
@@ -90,10 +90,18 @@ class BareLoop:
         for process in self._processes.values():
             process.stop()
 
+    def _try(self, setting: Setting, seconds: float) -> None:
+        self.tried.append({**setting, "images_per_second": self.measure(setting, seconds)})
+
+
+def rate(setting: Setting) -> float:
+    """Return the images/s that were measured with a setting."""
+    return float(setting["images_per_second"])
+
 
 def in_bf16(tried: Sequence[Setting], count: int) -> list[Setting]:
     """Return the `count` fastest settings that were tried, in bf16 instead."""
-    fastest = sorted(tried, key=lambda setting: -float(setting["images_per_second"]))[:count]
+    fastest = sorted(tried, key=rate, reverse=True)[:count]
     return [{**{name: value for name, value in each.items() if name != "images_per_second"}, "precision": "bf16"} for each in fastest]
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.embedder.bare import BareLoop, Setting, in_bf16
+from benchmarks.embedder.bare import BareLoop, Setting, in_bf16, rate
 from benchmarks.embedder.litserve_peer import LitServeProcess, settings
 from benchmarks.embedder.server import EmbedderProcess, make_bundle
 from benchmarks.embedder.stream import stream_throughput
@@ -86,26 +86,22 @@ def _round(
 
 
 def _final(bare: BareLoop, seconds: float) -> Setting:
-    finalists = sorted(bare.tried, key=_rate, reverse=True)[:_FINALISTS]
-    return max(({**setting, "images_per_second": bare.measure(setting, seconds)} for setting in finalists), key=_rate)
+    finalists = sorted(bare.tried, key=rate, reverse=True)[:_FINALISTS]
+    return max(({**setting, "images_per_second": bare.measure(setting, seconds)} for setting in finalists), key=rate)
 
 
 def _sweep_litserve(bundle: Path, pictures: Sequence[bytes], plan: Plan, work: Path) -> list[Setting]:
     def measured(setting: Setting) -> Setting:
         server = LitServeProcess(bundle, setting, work / "litserve.log")
         try:
-            rate = server.throughput(pictures, plan.clients, plan.seconds / 2, plan.seconds / 2)
+            images_per_second = server.throughput(pictures, plan.clients, plan.seconds / 2, plan.seconds / 2)
         finally:
             server.stop()
-        return {**setting, "images_per_second": rate}
+        return {**setting, "images_per_second": images_per_second}
 
     tried = [measured(setting) for setting in settings(max(plan.threads), [1, *plan.batches])]
     return [*tried, *map(measured, in_bf16(tried, _LITSERVE_TRIED_IN_BF16))]
 
 
 def _best(tried: Sequence[Setting]) -> Setting:
-    return max(tried, key=_rate)
-
-
-def _rate(setting: Setting) -> float:
-    return float(setting["images_per_second"])
+    return max(tried, key=rate)
