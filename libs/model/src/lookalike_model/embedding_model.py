@@ -18,6 +18,7 @@ from lookalike_model.network import RetrievalNetwork
 from lookalike_model.numerics import Numerics, Precision
 from lookalike_model.profile import Profile, Tap, ViewParts
 from lookalike_model.projection import Projection
+from lookalike_model.rounding import forget_exact_weights, restore_weights, round_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +32,9 @@ class ModelLoadError(ValueError):
 
 
 class PictureModel(ABC):
-    """A model with one of its profiles, ready to embed on one device. Not safe for concurrent calls.
+    """A model with one of its profiles, ready to embed on one device.
+
+    Several threads may embed at a time, as long as none changes how it computes.
 
     Attributes:
         inputs: what it takes of a picture.
@@ -71,6 +74,11 @@ class PictureModel(ABC):
     @abstractmethod
     def use(self, numerics: Numerics) -> None:
         """Compute otherwise from now on."""
+
+    def settle(self) -> None:
+        """Free what another precision would need; `use` must not ask for one any more."""
+        for network in self.networks:
+            forget_exact_weights(network)
 
     @abstractmethod
     def vectors(self, parts: Sequence[Tensor]) -> Tensor:
@@ -194,6 +202,10 @@ class EmbeddingModel(PictureModel):
     def use(self, numerics: Numerics) -> None:
         """Compute otherwise from now on."""
         self.numerics = numerics
+        if numerics.precision == "bf16":
+            round_weights(self._network)
+        else:
+            restore_weights(self._network)
         self._network.to(memory_format=numerics.memory_format)
 
     def vectors(self, parts: Sequence[Tensor]) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from torch.nn.functional import normalize
 
 from lookalike_model.embedding_model import EmbeddingModel, ModelLoadError, PictureModel
 from lookalike_model.ensemble import Ensemble
+from lookalike_model.folding import folded
 from lookalike_model.inputs import PictureInputs
 from lookalike_model.network import RetrievalNetwork
 from lookalike_model.numerics import Numerics, Precision
@@ -98,12 +98,12 @@ def load_model(model: Bundle | Ensemble, profile: str | None = None, device: str
     return EnsembleModel.load(model, device)
 
 
-def with_own_networks(model: Bundle | Ensemble) -> Bundle | Ensemble:
-    """The same with copies of its networks, for another device."""
+def for_inference(model: Bundle | Ensemble) -> Bundle | Ensemble:
+    """The same with copies of its networks, made to embed and nothing else: see `folded`."""
     if isinstance(model, Ensemble):
-        return dataclasses.replace(model, bundles=tuple(_copied(bundle) for bundle in model.bundles))
-    return _copied(model)
+        return dataclasses.replace(model, bundles=tuple(_folded(bundle) for bundle in model.bundles))
+    return _folded(model)
 
 
-def _copied(bundle: Bundle) -> Bundle:
-    return dataclasses.replace(bundle, network=copy.deepcopy(bundle.network))
+def _folded(bundle: Bundle) -> Bundle:
+    return dataclasses.replace(bundle, network=folded(bundle.network, bundle.preprocessing.size))

@@ -12,7 +12,7 @@ from lookalike_embedder.fastest import Chosen, FastestNumerics, Proofs
 from lookalike_model.bundle import Bundle
 from lookalike_model.embedding_model import PictureModel
 from lookalike_model.ensemble import Ensemble, read_model
-from lookalike_model.ensemble_model import load_model, with_own_networks
+from lookalike_model.ensemble_model import for_inference, load_model
 from lookalike_model.fingerprint import Space
 from lookalike_model.golden import prove
 from lookalike_model.inputs import PictureInputs
@@ -122,6 +122,9 @@ class BundleLoader:
             raise NotProven(f"{name} cannot be served: {error}") from error
         if not chosen.ok:
             raise _missed(name, chosen)
+        for replica in replicas:
+            for each in replica.values():
+                each.settle()
         first, *others = replicas
         profiles = {
             profile: ServedProfile(name, loaded, loaded.space(model, number), tuple(other[profile] for other in others))
@@ -138,7 +141,7 @@ class BundleLoader:
 
     def _on_devices(self, bundle: Bundle | Ensemble) -> list[dict[str, PictureModel]]:
         """For each device the profiles, which share networks of their own."""
-        copies = [bundle, *(with_own_networks(bundle) for _ in self._devices[1:])]
+        copies = [for_inference(bundle) for _ in self._devices]
         return [
             {profile: load_model(copy, profile, device) for profile in bundle.profiles}
             for copy, device in zip(copies, self._devices, strict=True)
