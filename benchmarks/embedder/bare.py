@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -25,6 +26,7 @@ from torch.nn.functional import normalize
 from lookalike_embedder.allocator import keep_freed_memory
 from lookalike_images import decode, preprocess
 from lookalike_model.bundle import Bundle, read_bundle
+from lookalike_model.folding import folded
 from lookalike_model.numerics import Numerics
 
 # Batches that are decoded ahead.
@@ -107,8 +109,9 @@ def in_bf16(tried: Sequence[Setting], count: int) -> list[Setting]:
 
 def throughput(bundle: Bundle, pictures: Sequence[bytes], setting: Setting, seconds: float) -> float:
     """Return images/s from encoded bytes to vectors."""
-    numerics = Numerics(setting["precision"], setting["format"] == "nhwc", setting["torch_threads"])
-    network, device = bundle.network.eval().to(memory_format=numerics.memory_format), torch.device("cpu")
+    numerics, device = Numerics(setting["precision"], setting["format"] == "nhwc"), torch.device("cpu")
+    network = bundle.network.eval().to(memory_format=numerics.memory_format)
+    torch.set_num_threads(setting["torch_threads"])
 
     def pixels_of(data: bytes) -> NDArray[np.uint8]:
         return preprocess(decode(data), bundle.preprocessing)
@@ -147,10 +150,11 @@ def main() -> int:
     if allocator == "kept":
         keep_freed_memory()
     bundle = read_bundle(Path(bundle_folder))
+    networks = {False: bundle, True: dataclasses.replace(bundle, network=folded(bundle.network, bundle.preprocessing.size))}
     pictures = [path.read_bytes() for path in sorted(Path(pictures_folder).iterdir())]
     for line in sys.stdin:
         setting = json.loads(line)
-        print(throughput(bundle, pictures, setting, setting["seconds"]), flush=True)
+        print(throughput(networks[setting.get("folded", False)], pictures, setting, setting["seconds"]), flush=True)
     return 0
 
 

@@ -52,9 +52,14 @@ class EmbedderProcess(ServerProcess):
         return time.perf_counter() - started
 
     def numerics(self) -> Numerics:
-        """Return how it computes, as it chose by measuring."""
+        """Return how its network computes, as it chose by measuring."""
         precision: Precision = "bf16" if self._served.precision == "bf16" else "fp32"
-        return Numerics(precision, self._served.channels_last, self._served.threads or None)
+        return Numerics(precision, self._served.channels_last)
+
+    @property
+    def batch_threads(self) -> int:
+        """How many threads a batch has, as it chose by measuring."""
+        return self._served.threads
 
     def anonymous_bytes(self) -> int:
         """Return how much memory of its own the server holds: what is resident, less files and what is shared."""

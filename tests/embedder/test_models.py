@@ -13,6 +13,7 @@ import pytest
 from lookalike_embedder.loading import NotProven, ProvenModel, ServedProfile
 from lookalike_embedder.models import ServedModels
 from lookalike_embedder.room import Room
+from lookalike_embedder.trial import Threads
 from lookalike_embedder.versions import ServingState, Target
 from lookalike_model.fingerprint import Space
 from lookalike_model.numerics import Numerics
@@ -64,6 +65,7 @@ class FakeRegistry:
             {"plain": ServedProfile(f"models/{model}/versions/{number}", cast("Any", None), space)},
             1e-7,
             Numerics(),
+            Threads(),
             self.size(model, number, version),
         )
 

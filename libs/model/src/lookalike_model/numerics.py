@@ -1,4 +1,4 @@
-"""How a network is computed: precision, layout in memory, threads. None of it is part of a space; the golden proof covers it."""
+"""How a network is computed: precision and layout in memory. None of it is part of a space; the golden proof covers it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,10 @@ class Numerics:
     Attributes:
         precision: fp32 (never TF32), or bf16 by autocast.
         channels_last: whether weights and pictures lie in memory with the channels last.
-        threads: of the CPU; None leaves torch's own number.
     """
 
     precision: Precision = "fp32"
     channels_last: bool = True
-    threads: int | None = None
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -37,8 +35,6 @@ class Numerics:
     @contextmanager
     def applied(self, device: torch.device) -> Iterator[None]:
         """Compute so on a device within the block."""
-        if device.type == "cpu" and self.threads is not None and self.threads != torch.get_num_threads():
-            torch.set_num_threads(self.threads)
         if self.precision == "bf16":
             with torch.autocast(device.type, dtype=torch.bfloat16):
                 yield

@@ -95,11 +95,11 @@ class Batcher:
 
     def _delay(self, turn: Turn[ServedProfile, PictureOnItsWay], most: int) -> float | None:
         """Return the seconds until a batch should leave the queue; None: not before something changes."""
-        if not self._worker.has_room or (self._yields(turn) and not self._worker.idle):
+        if not self._worker.has_room or (self._yields(turn) and not self._worker.is_idle(turn.key)):
             return None
         if turn.waiting >= most:
             return 0
-        if not self._worker.idle:
+        if not self._worker.is_idle(turn.key):
             return None
         if not self._being_decoded[turn.lane, turn.key]:
             return 0
@@ -135,7 +135,7 @@ class Batcher:
         else:
             pace = self._pace(batch[0].caller.model)
             pace.note(len(batch), computed.seconds)
-            self.seconds_per_picture = pace.seconds_per_picture
+            self.seconds_per_picture = pace.seconds_per_picture * computed.share
             for caller, own in rows.items():
                 cost = _cost([batch[row] for row in own], computed, len(batch))
                 caller.embedded([batch[row].key for row in own], computed.vectors[own], cost)

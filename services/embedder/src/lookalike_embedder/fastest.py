@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import numpy as np
 import structlog
 import torch
-from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from lookalike_embedder.trial import Threads, Trial, seconds_a_picture
 from lookalike_model.embedding_model import PictureModel
 from lookalike_model.golden import Proof
 from lookalike_model.numerics import Numerics, Precision
@@ -31,10 +30,18 @@ _HANDICAP: dict[Precision, float] = {"fp32": 1.05, "bf16": 1.1}
 _BATCH_ON_CPU = 8
 
 
+class Way(NamedTuple):
+    """A way to run batches on a device."""
+
+    numerics: Numerics
+    threads: int
+
+
 class Chosen(NamedTuple):
     """How a model computes, and what came of its golden pictures that way, by profile."""
 
     numerics: Numerics
+    threads: Threads
     proofs: Proofs
 
     @property
@@ -60,20 +67,29 @@ class Measuring:
     batch_size: int
     seconds: float
 
-    def candidates(self, device: torch.device) -> list[Numerics]:
+    def candidates(self, device: torch.device) -> list[Way]:
         """What may be chosen on a device, the plain way first, then what is most likely to be faster."""
         precisions: tuple[Precision, ...] = ("fp32", "bf16") if self.precision == "auto" else (self.precision,)
-        threads: Sequence[int | None] = (self.threads,) if self.threads else (self.cores, max(1, self.cores // 2), 1)
+        made = itertools.product(self.thread_counts(device), (True, False), precisions)
+        ways = [Way(Numerics(precision, channels_last), threads) for threads, channels_last, precision in made]
+        return ways if self.seconds else ways[:1]
+
+    def thread_counts(self, device: torch.device) -> list[int]:
+        """How many threads a batch may have on a device."""
         if device.type != "cpu":
-            threads = (None,)
-        made = [Numerics(p, last, t) for t, last, p in itertools.product(dict.fromkeys(threads), (True, False), precisions)]
-        return made if self.seconds else made[:1]
+            return [1]
+        return [self.threads] if self.threads else list(dict.fromkeys((1, max(1, self.cores // 2), self.cores)))
+
+    def side_by_side(self, threads: int, device: torch.device) -> int:
+        """How many batches with so many threads run at a time on a device."""
+        return max(1, self.cores // threads) if device.type == "cpu" else 1
 
 
 class _Remembered(Record):
     precision: Precision
     channels_last: bool
-    threads: int | None
+    batch_threads: int
+    single_threads: int
     pictures_per_second: float
 
 
@@ -96,32 +112,53 @@ class FastestNumerics:
         key = self._key(models[0])
         remembered = self._read().get(key)
         if remembered is not None:
-            numerics = Numerics(remembered.precision, remembered.channels_last, remembered.threads)
-            if (chosen := _try(models, numerics, prove)).ok:
+            numerics = Numerics(remembered.precision, remembered.channels_last)
+            threads = Threads(remembered.batch_threads, remembered.single_threads)
+            if (chosen := _try(models, numerics, threads, prove)).ok:
                 return chosen
         candidates = self._measuring.candidates(models[0].device)
         paces = self._paces(models[0], candidates)
-        for numerics in sorted(paces, key=lambda each: paces[each] * (1 if each is candidates[0] else _HANDICAP[each.precision])):
-            if (chosen := _try(models, numerics, prove)).ok:
-                if len(candidates) > 1:
-                    self._remember(key, numerics, 1 / paces[numerics])
-                return chosen
+        for way in sorted(paces, key=lambda each: paces[each] * (1 if each is candidates[0] else _HANDICAP[each.numerics.precision])):
+            if (chosen := _try(models, way.numerics, Threads(way.threads, way.threads), prove)).ok:
+                return self._finish(chosen, models[0], key, paces[way]) if len(candidates) > 1 else chosen
         return chosen
 
-    def _paces(self, model: PictureModel, candidates: Sequence[Numerics]) -> dict[Numerics, float]:
+    def _finish(self, chosen: Chosen, model: PictureModel, key: str, pace: float) -> Chosen:
+        """Choose the threads of a single picture, and remember all."""
+        single = self._threads_of_one(model)
+        self._remember(
+            key,
+            _Remembered(
+                precision=chosen.numerics.precision,
+                channels_last=chosen.numerics.channels_last,
+                batch_threads=chosen.threads.batch,
+                single_threads=single,
+                pictures_per_second=1 / pace,
+            ),
+        )
+        return chosen._replace(threads=Threads(chosen.threads.batch, single))
+
+    def _threads_of_one(self, model: PictureModel) -> int:
+        counts = self._measuring.thread_counts(model.device)
+        if len(counts) == 1:
+            return counts[0]
+        seconds = self._measuring.seconds / (10 * len(counts))
+        paces = {count: seconds_a_picture(model, Trial(count, 1, 1), seconds) for count in counts}
+        return min(counts, key=lambda count: paces[count])
+
+    def _paces(self, model: PictureModel, candidates: Sequence[Way]) -> dict[Way, float]:
         """Seconds a picture for each candidate that there was time for; the first is always there."""
         if len(candidates) == 1:
             return {candidates[0]: 1.0}
         count = self._measuring.batch_size if model.device.type != "cpu" else min(_BATCH_ON_CPU, self._measuring.batch_size)
-        row = np.random.default_rng(0).integers(0, 256, model.inputs.nbytes, dtype=np.uint8)
-        size = model.inputs.specs[0].size
-        batch = np.stack([row] * count).reshape((count, size, size, 3) if len(model.inputs.specs) == 1 else (count, -1))
         started = time.perf_counter()
-        paces: dict[Numerics, float] = {}
-        for numerics in candidates:
+        paces: dict[Way, float] = {}
+        for way in candidates:
             if paces and time.perf_counter() - started > self._measuring.seconds:
                 break
-            paces[numerics] = _seconds_a_batch(model, numerics, batch, self._measuring.seconds / len(candidates)) / count
+            model.use(way.numerics)
+            trial = Trial(way.threads, self._measuring.side_by_side(way.threads, model.device), count)
+            paces[way] = seconds_a_picture(model, trial, self._measuring.seconds / len(candidates))
         fastest = min(paces, key=lambda each: paces[each])
         log.info("numerics_measured", model=model.architecture, device=str(model.device), tried=len(paces), fastest=str(fastest))
         return paces
@@ -142,11 +179,9 @@ class FastestNumerics:
             log.warning("remembered_numerics_unreadable", file=str(self._file), error=str(error))
             return {}
 
-    def _remember(self, key: str, numerics: Numerics, pace: float) -> None:
+    def _remember(self, key: str, chosen: _Remembered) -> None:
         known = self._read()
-        known[key] = _Remembered(
-            precision=numerics.precision, channels_last=numerics.channels_last, threads=numerics.threads, pictures_per_second=pace
-        )
+        known[key] = chosen
         aside = self._file.with_name(f".{self._file.name}.{time.monotonic_ns()}.part")
         try:
             aside.parent.mkdir(parents=True, exist_ok=True)
@@ -156,26 +191,14 @@ class FastestNumerics:
             log.warning("numerics_not_remembered", file=str(self._file), error=str(error))
 
 
-def _try(models: Sequence[PictureModel], numerics: Numerics, prove: Callable[[], Proofs]) -> Chosen:
+def _try(models: Sequence[PictureModel], numerics: Numerics, threads: Threads, prove: Callable[[], Proofs]) -> Chosen:
     for model in models:
         model.use(numerics)
-    chosen = Chosen(numerics, prove())
+    chosen = Chosen(numerics, threads, prove())
     if not chosen.ok:
         worst = max(proof.worst for proof in chosen.proofs.values())
         log.warning("numerics_refused", model=models[0].architecture, numerics=str(numerics), golden_error=worst)
     return chosen
-
-
-def _seconds_a_batch(model: PictureModel, numerics: Numerics, batch: NDArray[np.uint8], seconds: float) -> float:
-    """The quickest run within about `seconds`; the first, which warms up, counts only if there is no time for another."""
-    model.use(numerics)
-    started = time.perf_counter()
-    model.embed(batch)
-    quickest = first = time.perf_counter() - started
-    while (begun := time.perf_counter()) + quickest < started + seconds:
-        model.embed(batch)
-        quickest = min(time.perf_counter() - begun, quickest if quickest is not first else float("inf"))
-    return quickest
 
 
 def _cpu_name() -> str:

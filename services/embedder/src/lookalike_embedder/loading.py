@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from lookalike_embedder.fastest import Chosen, FastestNumerics, Proofs
+from lookalike_embedder.trial import ONE_THREAD, Threads
 from lookalike_model.bundle import Bundle
 from lookalike_model.embedding_model import PictureModel
 from lookalike_model.ensemble import Ensemble, read_model
@@ -34,13 +35,14 @@ class NotProven(FailedPrecondition):
 class ServedProfile:
     """A profile of a proven version, with the name of the version: `models/M/versions/V`.
 
-    `model` is on the first device; `others` are the same on the further ones, in their order.
+    `model` is on the first device; `others` are the same on the further ones, in their order. `threads` are those of each batch.
     """
 
     name: str
     model: PictureModel
     space: Space
     others: tuple[PictureModel, ...] = ()
+    threads: Threads = ONE_THREAD
 
     @property
     def inputs(self) -> PictureInputs:
@@ -59,12 +61,14 @@ class ProvenModel:
     Attributes:
         golden_error: largest 1 − cosine on the golden pictures, over profiles and devices.
         numerics: how it computes.
+        threads: how many it takes.
         memory_bytes: of its tensors, on each device.
     """
 
     profiles: Mapping[str, ServedProfile]
     golden_error: float
     numerics: Numerics
+    threads: Threads
     memory_bytes: int
 
 
@@ -127,11 +131,11 @@ class BundleLoader:
                 each.settle()
         first, *others = replicas
         profiles = {
-            profile: ServedProfile(name, loaded, loaded.space(model, number), tuple(other[profile] for other in others))
+            profile: ServedProfile(name, loaded, loaded.space(model, number), tuple(other[profile] for other in others), chosen.threads)
             for profile, loaded in first.items()
         }
         worst = max(proof.worst for proof in chosen.proofs.values())
-        return ProvenModel(profiles, worst, chosen.numerics, _memory_bytes(first.values()))
+        return ProvenModel(profiles, worst, chosen.numerics, chosen.threads, _memory_bytes(first.values()))
 
     def _fetch(self, name: str, version: Version) -> Path:
         try:
@@ -156,7 +160,7 @@ class BundleLoader:
             for model in other.values():
                 model.use(chosen.numerics)
             proofs = _prove(other, bundle)
-            chosen = Chosen(chosen.numerics, {p: max(proof, proofs[p], key=lambda each: each.worst) for p, proof in chosen.proofs.items()})
+            chosen = chosen._replace(proofs={p: max(proof, proofs[p], key=lambda each: each.worst) for p, proof in chosen.proofs.items()})
         return chosen
 
 

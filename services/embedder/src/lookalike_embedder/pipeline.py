@@ -47,11 +47,11 @@ class PipelineLimits:
 class Pipeline:
     """Embeds pictures with any proven model. The lanes have places of their own, so bulk never fills those of calls."""
 
-    def __init__(self, limits: PipelineLimits, devices: int = 1) -> None:
-        """`devices` is how many a model is loaded on, each with a worker of its own."""
+    def __init__(self, limits: PipelineLimits, capacities: Sequence[int] = (1,)) -> None:
+        """`capacities` are the numbers of threads of the devices that a model is loaded on."""
         self._limits = limits
         self._places = {lane: Places(limits.queue_pictures, limits.queue_bytes) for lane in Lane}
-        self._worker = DeviceWorkers(devices)
+        self._worker = DeviceWorkers(capacities)
         self._batcher = Batcher(self._worker, limits.batch_size, limits.batch_wait_seconds)
         self._decoder = Decoder(limits.decode_threads, self._batcher)
         self._tasks: list[asyncio.Task[None]] = []

@@ -35,7 +35,7 @@ class EmbedderService:
         fastest = FastestNumerics(settings.measuring, settings.cache_folder / NUMERICS)
         loader = BundleLoader(reader, settings.cache_folder, self._devices, fastest)
         self._models = ServedModels(reader.index, loader, settings.room)
-        self._pipeline = Pipeline(settings.limits, len(self._devices))
+        self._pipeline = Pipeline(settings.limits, [cores() if device == "cpu" else 1 for device in self._devices])
         self._following: asyncio.Task[None] | None = None
 
     def add_to(self, server: grpc.aio.Server) -> list[str]:

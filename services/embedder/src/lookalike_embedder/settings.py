@@ -68,7 +68,12 @@ class EmbedderSettings(ServerSettings):
     stream_pictures: Annotated[int, Field(ge=1, le=10_000, description="Unanswered pictures of one stream at most.")] = 256
     decode_threads: Annotated[int | None, Field(ge=1, le=256, description="Threads that decode pictures; default: one a core.")] = None
     torch_threads: Annotated[
-        int | None, Field(ge=1, le=256, description="Threads of the network on the CPU; default: as many as are fastest.")
+        int | None,
+        Field(
+            ge=1,
+            le=256,
+            description="Threads of a batch on the CPU, where as many batches run side by side as there are cores for; default: fastest.",
+        ),
     ] = None
 
     @property

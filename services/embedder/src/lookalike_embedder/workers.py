@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,23 +15,23 @@ from lookalike_embedder.worker import Computed, DeviceWorker
 class DeviceWorkers:
     """Gives each batch to the device with the fewest."""
 
-    def __init__(self, devices: int) -> None:
-        self._workers = tuple(DeviceWorker() for _ in range(devices))
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing runs on one of them."""
-        return any(worker.idle for worker in self._workers)
+    def __init__(self, capacities: Sequence[int]) -> None:
+        """`capacities` are the devices' numbers of threads."""
+        self._workers = tuple(DeviceWorker(capacity) for capacity in capacities)
 
     @property
     def has_room(self) -> bool:
         """Whether the channel to one of them is free."""
         return any(worker.has_room for worker in self._workers)
 
+    def is_idle(self, profile: ServedProfile) -> bool:
+        """Whether a batch for a profile would run at once on one of them."""
+        return any(worker.is_idle(profile.threads) for worker in self._workers)
+
     def submit(self, profile: ServedProfile, pixels: NDArray[np.uint8]) -> asyncio.Future[Computed]:
         """Run a profile's model over a batch of pixels, as its `inputs` lays them out."""
         number = min(range(len(self._workers)), key=lambda each: self._workers[each].batches)
-        return self._workers[number].submit(profile.on(number), pixels)
+        return self._workers[number].submit(profile.on(number), profile.threads, pixels)
 
     def close(self) -> None:
         """End their threads."""
