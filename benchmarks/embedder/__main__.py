@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+# As the server has it: a network in this process would else take cores for milliseconds after its end. Read when torch is loaded.
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 from benchmarks.embedder import latency, overload, scaled_decoding, soak
 from benchmarks.embedder.pictures import jpegs

@@ -19,7 +19,7 @@ from lookalike_embedder.fastest import FastestNumerics, Measuring, Proofs
 from lookalike_embedder.loading import BundleLoader, NotProven, choose_devices
 from lookalike_embedder.trial import Threads, Trial, seconds_a_picture
 from lookalike_images import Preprocessing
-from lookalike_model.bundle import Bundle
+from lookalike_model.bundle import Bundle, read_bundle
 from lookalike_model.bundle_writer import BundleContent, write_bundle
 from lookalike_model.embedding_model import EmbeddingModel
 from lookalike_model.ensemble_writer import EnsembleContent, MemberSource, write_ensemble
@@ -64,6 +64,10 @@ def measuring(precision: Any = "auto", threads: int | None = 1, seconds: float =
     return Measuring(precision, threads, 4, 8, seconds)
 
 
+def at_once(work: Callable[[], float]) -> float:
+    return work()
+
+
 def accepted(_: object = None) -> Proofs:
     return {"plain": Proof(0.0, "all", 1e-5)}
 
@@ -92,17 +96,17 @@ def test_fastest_way_is_chosen_remembered_and_not_measured_again(bundle: Bundle,
     seen = paced({Numerics("fp32", False): 0.2})
     file = tmp_path / "cache" / "numerics.json"
     model = EmbeddingModel.load(bundle)
-    chosen = FastestNumerics(measuring(), file).choose([model], accepted)
+    chosen = FastestNumerics(measuring(), file, at_once).choose([model], accepted)
     assert chosen.numerics == model.numerics == Numerics("fp32", False)
     assert len(seen) == 4
     (key, entry), *rest = json.loads(file.read_text()).items()
     assert not rest
     assert bundle.profiles["plain"].fingerprint[:20] in key
     assert entry["pictures_per_second"] == pytest.approx(1 / 0.2)
-    assert FastestNumerics(measuring(), file).choose([EmbeddingModel.load(bundle)], accepted).numerics == chosen.numerics
+    assert FastestNumerics(measuring(), file, at_once).choose([EmbeddingModel.load(bundle)], accepted).numerics == chosen.numerics
     assert len(seen) == 4
     # Another wish is another question.
-    assert FastestNumerics(measuring("fp32"), file).choose([EmbeddingModel.load(bundle)], accepted).ok
+    assert FastestNumerics(measuring("fp32"), file, at_once).choose([EmbeddingModel.load(bundle)], accepted).ok
     assert len(seen) == 6
 
 
@@ -113,8 +117,8 @@ def test_precision_that_fails_the_proof_is_never_chosen_however_fast(bundle: Bun
     def prove() -> Proofs:
         return {"plain": Proof(0.002 if model.precision == "bf16" else 1e-7, "one", 1e-3)}
 
-    assert FastestNumerics(measuring(), tmp_path / "n.json").choose([model], prove).numerics == FP32
-    asked = FastestNumerics(measuring("bf16"), tmp_path / "n.json").choose([model], prove)
+    assert FastestNumerics(measuring(), tmp_path / "n.json", at_once).choose([model], prove).numerics == FP32
+    asked = FastestNumerics(measuring("bf16"), tmp_path / "n.json", at_once).choose([model], prove)
     assert not asked.ok
     assert asked.numerics.precision == "bf16"
 
@@ -123,9 +127,9 @@ def test_remembered_way_that_fails_the_proof_now_is_measured_anew(bundle: Bundle
     seen = paced({BF16: 0.1})
     file = tmp_path / "n.json"
     model = EmbeddingModel.load(bundle)
-    assert FastestNumerics(measuring(), file).choose([model], accepted).numerics == BF16
+    assert FastestNumerics(measuring(), file, at_once).choose([model], accepted).numerics == BF16
     count = len(seen)
-    again = FastestNumerics(measuring(), file).choose(
+    again = FastestNumerics(measuring(), file, at_once).choose(
         [model], lambda: {"plain": Proof(1.0 if model.precision == "bf16" else 0.0, "one", 1e-3)}
     )
     assert again.numerics.precision == "fp32"
@@ -134,14 +138,17 @@ def test_remembered_way_that_fails_the_proof_now_is_measured_anew(bundle: Bundle
 
 def test_bf16_must_be_clearly_faster(bundle: Bundle, tmp_path: Path, paced: Any) -> None:
     paced({FP32: 0.5, BF16: 0.48})
-    assert FastestNumerics(measuring(), tmp_path / "n.json").choose([EmbeddingModel.load(bundle)], accepted).numerics == FP32
+    assert FastestNumerics(measuring(), tmp_path / "n.json", at_once).choose([EmbeddingModel.load(bundle)], accepted).numerics == FP32
 
 
 def test_measuring_ends_with_its_time_and_none_takes_the_plain_way(bundle: Bundle, tmp_path: Path, paced: Any) -> None:
     seen = paced({})
-    assert FastestNumerics(measuring(seconds=1e-9), tmp_path / "n.json").choose([EmbeddingModel.load(bundle)], accepted).numerics == FP32
+    assert (
+        FastestNumerics(measuring(seconds=1e-9), tmp_path / "n.json", at_once).choose([EmbeddingModel.load(bundle)], accepted).numerics
+        == FP32
+    )
     assert seen == [FP32]
-    plain = FastestNumerics(measuring(seconds=0), tmp_path / "m.json").choose([EmbeddingModel.load(bundle)], accepted)
+    plain = FastestNumerics(measuring(seconds=0), tmp_path / "m.json", at_once).choose([EmbeddingModel.load(bundle)], accepted)
     assert plain.numerics == FP32
     assert not (tmp_path / "m.json").exists()
 
@@ -159,15 +166,16 @@ def test_as_many_batches_run_side_by_side_as_there_are_cores_for_and_a_single_pi
 
     def seconds(_model: object, trial: Trial, _seconds: float) -> float:
         tried.append(trial)
-        return {(2, 2, 8): 0.1, (4, 1, 1): 0.01}.get(trial, 1.0)
+        return 0.1 if trial == (2, 2, 8) else 1.0
 
     monkeypatch.setattr(fastest, "seconds_a_picture", seconds)
+    monkeypatch.setattr(fastest, "seconds_of_one", lambda _model, count, _seconds: 0.01 if count == 4 else 0.02)
     file = tmp_path / "n.json"
-    chosen = FastestNumerics(measuring("fp32", threads=None), file).choose([EmbeddingModel.load(bundle)], accepted)
+    chosen = FastestNumerics(measuring("fp32", threads=None), file, at_once).choose([EmbeddingModel.load(bundle)], accepted)
     assert chosen.threads == Threads(batch=2, single=4)
-    assert {trial[:2] for trial in tried if trial.pictures == 8} == {(1, 4), (2, 2), (4, 1)}
+    assert {trial[:2] for trial in tried} == {(1, 4), (2, 2), (4, 1)}
     count = len(tried)
-    again = FastestNumerics(measuring("fp32", threads=None), file).choose([EmbeddingModel.load(bundle)], accepted)
+    again = FastestNumerics(measuring("fp32", threads=None), file, at_once).choose([EmbeddingModel.load(bundle)], accepted)
     assert (again.threads, len(tried)) == (chosen.threads, count)
 
 
@@ -190,7 +198,7 @@ def test_a_trial_takes_each_picture_s_share_of_a_round(bundle: Bundle, side_by_s
 @pytest.mark.parametrize("text", ["", "[]", '{"key": {"precision": "int4"}}'])
 def test_broken_memory_is_measured_over(bundle: Bundle, tmp_path: Path, text: str) -> None:
     (tmp_path / "n.json").write_text(text)
-    assert FastestNumerics(measuring("fp32"), tmp_path / "n.json").choose([EmbeddingModel.load(bundle)], accepted).ok
+    assert FastestNumerics(measuring("fp32"), tmp_path / "n.json", at_once).choose([EmbeddingModel.load(bundle)], accepted).ok
     assert json.loads((tmp_path / "n.json").read_text())
 
 
@@ -202,7 +210,7 @@ def test_measured_in_earnest_every_way_gives_one_vector(bundle: Bundle, tmp_path
         model.use(numerics)
         distance = 1 - (model.embed_pictures(pictures).astype(np.float64) * expected).sum(1).min()
         assert distance <= (1e-3 if numerics.precision == "bf16" else 1e-5), numerics
-    assert FastestNumerics(measuring(), tmp_path / "n.json").choose([model], accepted).ok
+    assert FastestNumerics(measuring(), tmp_path / "n.json", at_once).choose([model], accepted).ok
 
 
 def published(bundle: Any, url: Path, uid: str = "tiny-1") -> Version:
@@ -217,7 +225,9 @@ def published(bundle: Any, url: Path, uid: str = "tiny-1") -> Version:
 
 
 def loader(url: Path, precision: str = "fp32", devices: tuple[str, ...] = ("cpu",)) -> BundleLoader:
-    return BundleLoader(RegistryReader(str(url)), url / "cache", devices, FastestNumerics(measuring(precision), url / "numerics.json"))
+    return BundleLoader(
+        RegistryReader(str(url)), url / "cache", devices, FastestNumerics(measuring(precision), url / "numerics.json", at_once)
+    )
 
 
 def test_wish_for_a_precision_that_fails_is_refused_and_says_by_how_much(touchy: Bundle, tmp_path: Path) -> None:
@@ -231,7 +241,7 @@ def test_wish_for_a_precision_that_fails_is_refused_and_says_by_how_much(touchy:
 
 def test_memory_is_that_of_the_tensors_and_known_before_loading(bundle: Bundle, tmp_path: Path) -> None:
     version = published(bundle, tmp_path)
-    tensors = sum(tensor.nbytes for tensor in bundle.network.state_dict().values())
+    tensors = sum(tensor.nbytes for tensor in read_bundle(bundle.folder).network.state_dict().values())
     proven = loader(tmp_path).load("tiny", "1", version)
     served = sum(tensor.nbytes for network in proven.profiles["plain"].model.networks for tensor in network.state_dict().values())
     assert proven.memory_bytes == served

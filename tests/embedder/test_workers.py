@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any, cast
 
 import numpy as np
@@ -102,4 +103,22 @@ async def test_what_a_network_raises_reaches_its_batch_alone(model: Any) -> None
     with pytest.raises(RuntimeError, match="out of luck"):
         await broken
     assert len((await sound).vectors) == 3
+    worker.close()
+
+
+async def test_single_pictures_and_their_trials_share_one_thread(model: Any) -> None:
+    """For the threads that OpenMP keeps belong to the thread that has asked for them."""
+    seen: list[int] = []
+
+    def embed(given: NDArray[np.uint8]) -> NDArray[np.float32]:
+        seen.append(threading.get_ident())
+        return np.zeros((len(given), 3), np.float32)
+
+    model.embed = embed
+    worker = DeviceWorker(2)
+    for count in (1, 2, 1):
+        await worker.submit(model, Threads(1, 2), pixels(count))
+    first, batch, second = seen
+    assert first == second == await asyncio.to_thread(worker.try_alone, threading.get_ident)
+    assert batch != first
     worker.close()

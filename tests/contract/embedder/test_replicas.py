@@ -122,7 +122,8 @@ async def test_an_ensemble_is_one_model_with_one_space(servers: Served, publishe
     }
     assert isinstance(both, Ensemble)
     tensors = sum(tensor.nbytes for bundle in both.bundles for tensor in bundle.network.state_dict().values())
-    assert (told.memory_bytes, told.threads, told.channels_last) == (tensors, 1, True)
+    assert 0.9 * tensors < told.memory_bytes < tensors, "batch norms are folded"
+    assert (told.threads, told.channels_last) == (1, True)
     assert told.golden_error <= 1e-5
 
 

@@ -73,7 +73,7 @@ class PictureModel(ABC):
 
     @abstractmethod
     def use(self, numerics: Numerics) -> None:
-        """Compute otherwise from now on."""
+        """Compute otherwise from now on. Changes its networks, and with them those of its bundle, in place."""
 
     def settle(self) -> None:
         """Free what another precision would need; `use` must not ask for one any more."""

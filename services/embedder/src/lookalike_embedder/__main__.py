@@ -3,9 +3,10 @@
 import os
 import sys
 
-# OpenMP's threads wait for one another by spinning, which makes batches ten times slower on cores that others use too.
-# Read when torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# OpenMP's threads wait for one another by spinning. By default they do so for milliseconds, which makes batches ten times slower on
+# cores that others use too; not at all makes single pictures slow. This is about as long as it takes from one operation of a network to
+# the next. Read when torch is loaded.
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 from lookalike_embedder.allocator import keep_freed_memory
 from lookalike_embedder.service import EmbedderService

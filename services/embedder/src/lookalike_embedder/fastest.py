@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -14,7 +15,7 @@ import structlog
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from lookalike_embedder.trial import Threads, Trial, seconds_a_picture
+from lookalike_embedder.trial import Threads, Trial, seconds_a_picture, seconds_of_one
 from lookalike_model.embedding_model import PictureModel
 from lookalike_model.golden import Proof
 from lookalike_model.numerics import Numerics, Precision
@@ -99,10 +100,14 @@ _REMEMBERED: TypeAdapter[dict[str, _Remembered]] = TypeAdapter(dict[str, _Rememb
 class FastestNumerics:
     """Chooses how models compute. Not safe for concurrent calls."""
 
-    def __init__(self, measuring: Measuring, file: Path) -> None:
-        """`file` is where this machine's choices are kept; it may be shared with other machines and servers."""
+    def __init__(self, measuring: Measuring, file: Path, try_alone: Callable[[Callable[[], float]], float]) -> None:
+        """`file` is where this machine's choices are kept; it may be shared with other machines and servers.
+
+        `try_alone` runs a trial of single pictures where they will run, since OpenMP's threads are not alike everywhere.
+        """
         self._measuring = measuring
         self._file = file
+        self._try_alone = try_alone
 
     def choose(self, models: Sequence[PictureModel], prove: Callable[[], Proofs]) -> Chosen:
         """Make `models`, the profiles of one version on one device, compute the fastest way that `prove` accepts.
@@ -143,7 +148,7 @@ class FastestNumerics:
         if len(counts) == 1:
             return counts[0]
         seconds = self._measuring.seconds / (10 * len(counts))
-        paces = {count: seconds_a_picture(model, Trial(count, 1, 1), seconds) for count in counts}
+        paces = {count: self._try_alone(partial(seconds_of_one, model, count, seconds)) for count in counts}
         return min(counts, key=lambda count: paces[count])
 
     def _paces(self, model: PictureModel, candidates: Sequence[Way]) -> dict[Way, float]:

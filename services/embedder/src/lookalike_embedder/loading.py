@@ -115,6 +115,7 @@ class BundleLoader:
 
         Raises NotProven if it must not be served, and whatever the file system raises if the registry cannot be reached.
         """
+        torch.set_num_threads(1)  # of this thread: more would stay, and count against those of the device
         name = f"models/{model}/versions/{number}"
         folder = self._fetch(name, version)
         try:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import structlog
 
@@ -21,6 +22,8 @@ from lookalike_embedder.workers import DeviceWorkers
 from lookalike_runtime.errors import ResourceExhausted
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,10 @@ class Pipeline:
                 await task
         self._decoder.close()
         self._worker.close()
+
+    def try_alone(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns where single pictures run; may be called from other threads."""
+        return self._worker.try_alone(work)
 
     def admit(self, pictures: Sequence[bytes]) -> AbstractContextManager[None]:
         """Hold places for the pictures of a call as long as its message is in memory, waiting for a model included.

@@ -6,7 +6,6 @@ import asyncio
 from contextlib import suppress
 
 import grpc
-import torch
 
 from lookalike_embedder.fastest import FastestNumerics
 from lookalike_embedder.loading import BundleLoader, choose_devices
@@ -28,14 +27,13 @@ class EmbedderService:
 
     def __init__(self, settings: EmbedderSettings) -> None:
         """Raises InvalidArgument if the registry's URL or the device cannot be used."""
-        torch.set_num_threads(settings.torch_threads or cores())
         self._devices = choose_devices(settings.device)
         self._poll_seconds = settings.poll_seconds
+        self._pipeline = Pipeline(settings.limits, [cores() if device == "cpu" else 1 for device in self._devices])
         reader = _open_registry(settings.registry_url)
-        fastest = FastestNumerics(settings.measuring, settings.cache_folder / NUMERICS)
+        fastest = FastestNumerics(settings.measuring, settings.cache_folder / NUMERICS, self._pipeline.try_alone)
         loader = BundleLoader(reader, settings.cache_folder, self._devices, fastest)
         self._models = ServedModels(reader.index, loader, settings.room)
-        self._pipeline = Pipeline(settings.limits, [cores() if device == "cpu" else 1 for device in self._devices])
         self._following: asyncio.Task[None] | None = None
 
     def add_to(self, server: grpc.aio.Server) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -32,26 +33,38 @@ class Trial(NamedTuple):
 
 
 def seconds_a_picture(model: PictureModel, trial: Trial, seconds: float) -> float:
-    """The quickest round within about `seconds`; the first, which warms up, counts only if there is no time for another.
-
-    All of it happens in threads that end with it: OpenMP counts those that have run with several threads, and lets all wait
-    less eagerly once there are more than cores.
-    """
+    """The quickest round of batches within about `seconds`, over its pictures; in threads that end with it."""
     batch = _noise(model, trial.pictures)
     with ThreadPoolExecutor(trial.side_by_side, "trial", torch.set_num_threads, (trial.threads,)) as pool:
 
-        def round_seconds() -> float:
-            begun = time.perf_counter()
+        def round_of_batches() -> None:
             for running in [pool.submit(model.embed, batch) for _ in range(trial.side_by_side)]:
                 running.result()
-            return time.perf_counter() - begun
 
-        ending = time.perf_counter() + seconds
-        warm_up = round_seconds()
-        rounds: list[float] = []
-        while time.perf_counter() + min(rounds, default=warm_up) < ending:
-            rounds.append(round_seconds())
-    return min(rounds, default=warm_up) / (trial.pictures * trial.side_by_side)
+        return _quickest(round_of_batches, seconds) / (trial.pictures * trial.side_by_side)
+
+
+def seconds_of_one(model: PictureModel, threads: int, seconds: float) -> float:
+    """The quickest run of one picture within about `seconds`, in the thread that calls."""
+    torch.set_num_threads(threads)
+    picture = _noise(model, 1)
+    return _quickest(lambda: model.embed(picture), seconds)
+
+
+def _quickest(work: Callable[[], object], seconds: float) -> float:
+    """Of the seconds that it took; the first time, which warms up, counts only if there is no time for another."""
+
+    def once() -> float:
+        begun = time.perf_counter()
+        work()
+        return time.perf_counter() - begun
+
+    ending = time.perf_counter() + seconds
+    warm_up = once()
+    taken: list[float] = []
+    while time.perf_counter() + min(taken, default=warm_up) < ending:
+        taken.append(once())
+    return min(taken, default=warm_up)
 
 
 def _noise(model: PictureModel, pictures: int) -> NDArray[np.uint8]:

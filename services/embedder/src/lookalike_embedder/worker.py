@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 from lookalike_embedder.trial import Threads
 from lookalike_model.embedding_model import PictureModel
+
+T = TypeVar("T")
 
 
 class Computed(NamedTuple):
@@ -49,15 +52,18 @@ class DeviceWorker:
     def __init__(self, capacity: int) -> None:
         """`capacity` is the number of threads: the cores of a CPU, 1 of a GPU."""
         self._capacity = capacity
-        self._pool = ThreadPoolExecutor(capacity, thread_name_prefix="device")
+        # Each with one thread. The first alone runs single pictures with threads of their own: OpenMP keeps such threads for each
+        # thread that asks for them, and once there are more than cores they fall asleep at once, and waking them takes longer than
+        # what they do.
+        self._lanes = [ThreadPoolExecutor(1, thread_name_prefix="device") for _ in range(capacity)]
+        self._free = list(range(capacity))
         self._taken = 0
-        self._running = 0
         self._waiting: deque[_Batch] = deque()
 
     @property
     def batches(self) -> int:
         """How many run or wait."""
-        return self._running + len(self._waiting)
+        return self._capacity - len(self._free) + len(self._waiting)
 
     @property
     def has_room(self) -> bool:
@@ -66,7 +72,7 @@ class DeviceWorker:
 
     def is_idle(self, threads: Threads) -> bool:
         """Whether a batch with so many threads would run at once."""
-        return not self._waiting and (not self._running or self._taken + threads.batch <= self._capacity)
+        return not self._waiting and self._fits(threads)
 
     def submit(self, model: PictureModel, threads: Threads, pixels: NDArray[np.uint8]) -> asyncio.Future[Computed]:
         """Run `model` over a batch of pixels, as its `inputs` lays them out, as soon as there are threads for it."""
@@ -75,33 +81,46 @@ class DeviceWorker:
         self._start_waiting()
         return computed
 
+    def try_alone(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns in the thread of single pictures, after what runs there; may be called from other threads."""
+        return self._lanes[0].submit(work).result()
+
     def close(self) -> None:
         """End the threads."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for lane in self._lanes:
+            lane.shutdown(wait=False, cancel_futures=True)
+
+    def _fits(self, threads: Threads) -> bool:
+        return not self._taken or self._taken + threads.batch <= self._capacity
 
     def _start_waiting(self) -> None:
-        while self._waiting and (not self._running or self._taken + self._waiting[0].threads.batch <= self._capacity):
+        while self._waiting and self._fits(self._waiting[0].threads):
             self._start(self._waiting.popleft())
 
     def _start(self, batch: _Batch) -> None:
-        alone = len(batch.pixels) == 1 and not self._running
+        alone = len(batch.pixels) == 1 and not self._taken
         threads = min(self._capacity, batch.threads.single if alone else batch.threads.batch)
+        lane = self._free.pop(0 if alone else -1)
         self._taken += threads
-        self._running += 1
         share = threads / self._capacity
-        computing = asyncio.get_running_loop().run_in_executor(self._pool, _compute, batch.model, batch.pixels, threads, share)
-        computing.add_done_callback(lambda done: self._end(batch.computed, threads, done))
+        computing = asyncio.get_running_loop().run_in_executor(self._lanes[lane], _compute, batch.model, batch.pixels, threads, share)
 
-    def _end(self, computed: asyncio.Future[Computed], threads: int, done: asyncio.Future[Computed]) -> None:
-        self._taken -= threads
-        self._running -= 1
-        if computed.done() or done.cancelled():
-            computed.cancel()
-        elif (error := done.exception()) is not None:
-            computed.set_exception(error)
-        else:
-            computed.set_result(done.result())
-        self._start_waiting()
+        def end(done: asyncio.Future[Computed]) -> None:
+            self._taken -= threads
+            self._free = sorted([lane, *self._free])
+            _pass_on(done, batch.computed)
+            self._start_waiting()
+
+        computing.add_done_callback(end)
+
+
+def _pass_on(done: asyncio.Future[Computed], computed: asyncio.Future[Computed]) -> None:
+    if computed.done() or done.cancelled():
+        computed.cancel()
+    elif (error := done.exception()) is not None:
+        computed.set_exception(error)
+    else:
+        computed.set_result(done.result())
 
 
 def _compute(model: PictureModel, pixels: NDArray[np.uint8], threads: int, share: float) -> Computed:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookalike_embedder.loading import ServedProfile
 from lookalike_embedder.worker import Computed, DeviceWorker
+
+T = TypeVar("T")
 
 
 class DeviceWorkers:
@@ -32,6 +35,10 @@ class DeviceWorkers:
         """Run a profile's model over a batch of pixels, as its `inputs` lays them out."""
         number = min(range(len(self._workers)), key=lambda each: self._workers[each].batches)
         return self._workers[number].submit(profile.on(number), profile.threads, pixels)
+
+    def try_alone(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns in the first device's thread for single pictures; may be called from other threads."""
+        return self._workers[0].try_alone(work)
 
     def close(self) -> None:
         """End their threads."""
