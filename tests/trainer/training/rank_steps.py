@@ -13,6 +13,7 @@ from torch import Tensor
 from lookalike_model.network import RetrievalNetwork
 from lookalike_model.spec import ChannelStatistics, EmbeddingSpec, NetworkSpec
 from lookalike_trainer.training.batches import TrainingData
+from lookalike_trainer.training.errors import Cancelled
 from lookalike_trainer.training.interruption import Interruption
 from lookalike_trainer.training.job import Start
 from lookalike_trainer.training.loop import Trainer
@@ -102,7 +103,25 @@ def _pixels() -> NDArray[np.uint8]:
     return (colours + random.integers(-40, 40, (len(LABELS), SIZE, SIZE, 3))).astype(np.uint8)
 
 
-def trainer_of(recipe: str, ranks: Ranks) -> Trainer:
+class Told(Interruption):
+    """To stop, before the first step."""
+
+    def check(self) -> None:
+        raise Cancelled
+
+
+def steps_of_stopped(ranks: Ranks) -> int:
+    """Steps that this rank takes where the first one alone is told to stop; −1 if it does not stop."""
+    trainer = trainer_of(CASES["cross-entropy"].recipe, ranks, Told() if ranks.is_first else Interruption())
+    state = trainer.begin(network())
+    try:
+        trainer.run_epoch(state, lambda _done, _total: None)
+    except Cancelled:
+        return state.step
+    return -1
+
+
+def trainer_of(recipe: str, ranks: Ranks, stop: Interruption | None = None) -> Trainer:
     """Of one epoch of one step."""
     resolved = ResolvedRecipe(
         name="file",
@@ -120,11 +139,16 @@ def trainer_of(recipe: str, ranks: Ranks) -> Trainer:
     )
     rows = {label: np.flatnonzero(label == LABELS) for label in range(CLASSES)}
     data = TrainingData(PixelStore({SIZE: _pixels()}, [], []), LABELS, ClassBalancedSampler(rows, CLASSES, EACH))
-    return Trainer(resolved, data, Interruption(), ranks)
+    return Trainer(resolved, data, stop or Interruption(), ranks)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with joined("cpu") as found:
         broken = OwnSliceAlone(found.rank, found.size)
-        torch.save({"right": first_steps(found), "broken": _first_step(CASES["batch-hard triplets"], broken)}, Path(sys.argv[1]))
+        made = {
+            "right": first_steps(found),
+            "broken": _first_step(CASES["batch-hard triplets"], broken),
+            "stopped": steps_of_stopped(found),
+        }
+        torch.save(made, Path(sys.argv[1]))

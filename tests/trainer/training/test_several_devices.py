@@ -101,6 +101,10 @@ def test_the_comparison_sees_a_gradient_that_does_not_flow_through_the_gathering
     assert distance(two[0]["broken"][what], alone["batch-hard triplets"][what]) > 0.1
 
 
+def test_all_ranks_stop_at_the_step_at_which_the_first_is_told_to(two: list[dict[str, Any]]) -> None:
+    assert [rank["stopped"] for rank in two] == [0, 0]
+
+
 @contextmanager
 def working(folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A worker that is killed if it is still there at the end; its ranks end with it."""
@@ -155,6 +159,7 @@ def test_stopped_and_killed_at_any_place_it_ends_with_the_bytes_of_an_undisturbe
         ranks = wait_for_epochs(disturbed, process, 2)
         process.kill()
         assert psutil.wait_procs(ranks, 30)[1] == []
+    assert not (disturbed / "bundle").exists(), "the ranks have gone on alone"
 
     subprocess.run([*WORKER, str(disturbed)], check=True, timeout=120, capture_output=True)
     models = [(folder / "bundle" / "model.safetensors").read_bytes() for folder in (quiet, disturbed)]
