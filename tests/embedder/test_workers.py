@@ -122,3 +122,15 @@ async def test_single_pictures_and_their_trials_share_one_thread(model: Any) -> 
     assert first == second == await asyncio.to_thread(worker.try_alone, threading.get_ident)
     assert batch != first
     worker.close()
+
+
+async def test_what_waits_when_the_worker_ends_is_cancelled(model: Any, comes_true: Any) -> None:
+    worker = DeviceWorker(1)
+    model.gate.clear()
+    running, waiting = (worker.submit(model, Threads(), pixels(count)) for count in (2, 3))
+    await comes_true(lambda: len(model.batches) == 1)
+    worker.close()
+    assert waiting.cancelled()
+    model.gate.set()
+    assert len((await running).vectors) == 2
+    assert model.batches == [2]

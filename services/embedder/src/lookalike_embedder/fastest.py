@@ -29,6 +29,8 @@ Proofs = Mapping[str, Proof]
 # What is not the plain way must be so much faster to be chosen: measurements waver, and fp32 is nearest to what was trained.
 _HANDICAP: dict[Precision, float] = {"fp32": 1.05, "bf16": 1.1}
 _BATCH_ON_CPU = 8
+# Of the time for measuring, what single pictures have besides.
+_SHARE_OF_SINGLE = 0.1
 
 
 class Way(NamedTuple):
@@ -147,7 +149,7 @@ class FastestNumerics:
         counts = self._measuring.thread_counts(model.device)
         if len(counts) == 1:
             return counts[0]
-        seconds = self._measuring.seconds / (10 * len(counts))
+        seconds = self._measuring.seconds * _SHARE_OF_SINGLE / len(counts)
         paces = {count: self._try_alone(partial(seconds_of_one, model, count, seconds)) for count in counts}
         return min(counts, key=lambda count: paces[count])
 

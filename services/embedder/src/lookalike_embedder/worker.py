@@ -86,7 +86,10 @@ class DeviceWorker:
         return self._lanes[0].submit(work).result()
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads; what waits is not run."""
+        for batch in self._waiting:
+            batch.computed.cancel()
+        self._waiting.clear()
         for lane in self._lanes:
             lane.shutdown(wait=False, cancel_futures=True)
 
