@@ -12,6 +12,9 @@ from examples.emoji import dataset
 # Two vendors draw the emoji `cricket-game` (test) as others draw `cricket` (training): the same pixels under two names.
 SAME_DRAWING = {"queries/cricket-game/emojione.png", "references/cricket-game/noto-v1.png"}
 
+# Fetching gives up by itself after ten minutes, and then there is nothing to check.
+pytestmark = pytest.mark.timeout(700)
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
