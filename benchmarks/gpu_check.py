@@ -1,6 +1,6 @@
 """`python -m benchmarks.gpu_check`: what only a CUDA device can show. Without one it says so and ends well; with one nothing is skipped.
 
-Needs torch, timm and the sources of libs, trainer and this folder; no network, annoy or grpcio-tools.
+Needs torch, timm and the sources of libs, trainer, embedder and this folder; no network, annoy or grpcio-tools.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.embedder import stages
 from benchmarks.trainer import throughput
 from benchmarks.trainer.jobs import coloured, run_job, write_dataset
 from lookalike_model.bundle import read_bundle
@@ -45,6 +46,8 @@ class Sizes:
     batch: int = 128
     workers: tuple[int, ...] = (0, 4, 8)
     memory: int = 3 << 30
+    served: tuple[int, ...] = (32, 64, 128, 256)
+    seconds: float = 5.0
     devices: tuple[str, ...] = field(default=("cpu", "cuda"))
 
 
@@ -72,7 +75,12 @@ def run(sizes: Sizes) -> tuple[dict[str, Any], list[str]]:
     """Return what each check found, and the names of those that failed; all run, whatever one finds."""
     found: dict[str, Any] = {}
     failed = []
-    checks: dict[str, Callable[[Sizes, Path], Any]] = {"bundles": check_bundles, "out of memory": check_out_of_memory, "speed": check_speed}
+    checks: dict[str, Callable[[Sizes, Path], Any]] = {
+        "bundles": check_bundles,
+        "out of memory": check_out_of_memory,
+        "speed": check_speed,
+        "embedder": check_embedder,
+    }
     for name, check in checks.items():
         with tempfile.TemporaryDirectory(prefix="lookalike-gpu-") as work:
             try:
@@ -143,6 +151,12 @@ def check_speed(sizes: Sizes, work: Path) -> dict[str, Any]:
     if slow:
         raise CheckFailed(f"share of the plain loop's speed: {', '.join(slow)}; right is ≥ {FASTEST_SHARE}: {json.dumps(found)}")
     return found
+
+
+def check_embedder(sizes: Sizes, work: Path) -> dict[str, Any]:
+    """Prove a network on the device as the embedder serves it; images/s of its stages from JPEGs, of network and decoding alone."""
+    setting = stages.Setting(sizes.timed[0], sizes.large, device=sizes.devices[-1], batches=sizes.served, seconds=sizes.seconds)
+    return stages.measure(setting, work)
 
 
 @contextmanager

@@ -15,9 +15,10 @@ from typing import Any
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 from benchmarks.embedder import latency, overload, scaled_decoding, soak
+from benchmarks.embedder.bundle import make_bundle
 from benchmarks.embedder.pictures import jpegs
 from benchmarks.embedder.report import missed, report
-from benchmarks.embedder.server import EmbedderProcess, make_bundle
+from benchmarks.embedder.server import EmbedderProcess
 from benchmarks.embedder.throughput import Plan, compare
 from lookalike_embedder.allocator import keep_freed_memory
 from lookalike_embedder.settings import cores

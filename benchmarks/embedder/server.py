@@ -8,28 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
-import torch
 
 from benchmarks.process import ServerProcess
 from lookalike_model.bundle import Bundle
-from lookalike_model.bundle_writer import BundleContent, write_bundle
-from lookalike_model.network import RetrievalNetwork
 from lookalike_model.numerics import Numerics, Precision
 from lookalike_model.registry import Index, Model, PublishedProfile, Version, publish_bundle, write_index
-from lookalike_model.spec import NetworkSpec
-from lookalike_model.timm_config import preprocessing_of, statistics_of
 from lookalike_protos.embedder.v1 import embedder_pb2, embedder_pb2_grpc, models_pb2, models_pb2_grpc
 
 NAME = "models/bench"
 TARGET = embedder_pb2.Target(model=NAME)
 _LOAD_SECONDS = 300
-
-
-def make_bundle(folder: Path, architecture: str, size: int) -> Bundle:
-    """Write the bundle of a timm network as its import writes it, with random weights that are always the same."""
-    torch.manual_seed(0)
-    network = RetrievalNetwork(NetworkSpec(architecture=architecture), statistics_of(architecture))
-    return write_bundle(folder, BundleContent("bench", network, preprocessing_of(architecture, size)))
 
 
 class EmbedderProcess(ServerProcess):

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.embedder.bare import BareLoop, Setting, in_bf16, rate
+from benchmarks.embedder.bundle import make_bundle
 from benchmarks.embedder.litserve_peer import LitServeProcess, settings
-from benchmarks.embedder.server import EmbedderProcess, make_bundle
+from benchmarks.embedder.server import EmbedderProcess
 from benchmarks.embedder.stream import stream_throughput
 
 # So many of the fastest settings of a sweep are measured again, since the fastest of many is partly the luckiest.

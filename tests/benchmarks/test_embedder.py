@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from benchmarks.embedder.__main__ import _arguments, run
+from benchmarks.embedder.bundle import make_bundle
 from benchmarks.embedder.litserve_peer import LitServeProcess, settings
 from benchmarks.embedder.pictures import jpegs
 from benchmarks.embedder.report import BOUNDS, missed, report
-from benchmarks.embedder.server import make_bundle
 from benchmarks.embedder.throughput import compare
 from lookalike_images import decode
 

@@ -8,12 +8,22 @@ import pytest
 import torch
 
 from benchmarks import gpu_check, trainer
-from benchmarks.gpu_check import SKIPPED, Sizes, check_bundles, check_speed, main, run
+from benchmarks.gpu_check import SKIPPED, Sizes, check_bundles, check_embedder, check_speed, main, run
 from benchmarks.trainer import jobs, plain_loop, throughput
 from lookalike_trainer.training.interruption import Interruption
 from lookalike_trainer.worker import main as work_here
 
-SMALL = Sizes("test_efficientnet", size=32, large=32, timed=("test_efficientnet",), batch=512, workers=(0,), devices=("cpu",))
+SMALL = Sizes(
+    "test_efficientnet",
+    size=32,
+    large=32,
+    timed=("test_efficientnet",),
+    batch=512,
+    workers=(0,),
+    served=(4,),
+    seconds=0.3,
+    devices=("cpu",),
+)
 """The CPU in the place of both kinds of device."""
 
 
@@ -34,10 +44,10 @@ def test_with_cuda_a_check_that_cannot_run_is_a_failure(monkeypatch: pytest.Monk
     def cannot(_sizes: Sizes, _work: Path) -> None:
         raise RuntimeError("no kernel image is available")
 
-    for name in ("check_bundles", "check_out_of_memory", "check_speed"):
+    for name in ("check_bundles", "check_out_of_memory", "check_speed", "check_embedder"):
         monkeypatch.setattr(gpu_check, name, cannot)
     found, failed = run(SMALL)
-    assert failed == ["bundles", "out of memory", "speed"]
+    assert failed == ["bundles", "out of memory", "speed", "embedder"]
     assert found["speed"] == {"failed": "RuntimeError: no kernel image is available"}
 
 
@@ -59,7 +69,20 @@ def test_a_slow_job_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert check_speed(SMALL, tmp_path / "again")["test_efficientnet"]["throughput_ratio"] == pytest.approx(0.96)
 
 
+def test_the_embedders_stages_are_held_against_network_and_decoding_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = check_embedder(SMALL, tmp_path / "right")
+    assert found["golden_error"] <= 1e-3
+    assert set(found["network_images_per_second"]) == {4}
+    assert found["stages_vs_network"] == found["stages_images_per_second"] / found["network_images_per_second"][4] > 0
+    decoding_is_slower = found["decoding_images_per_second"] < found["network_images_per_second"][4]
+    assert found["stopped_by"] == ("decoding" if decoding_is_slower else "network")
+    monkeypatch.setattr("lookalike_model.golden.TOLERANCE", {"fp32": -1.0, "bf16": -1.0})
+    with pytest.raises(RuntimeError, match="1 − cosine to the golden vectors"):
+        check_embedder(SMALL, tmp_path / "wrong")
+
+
 def test_it_needs_neither_annoy_nor_grpcio_tools() -> None:
-    program = "import sys; sys.modules.update({'annoy': None, 'grpc_tools': None}); import benchmarks.gpu_check, lookalike_trainer.worker"
+    absent = ("annoy", "grpc_tools", "lookalike_protos")
+    program = f"import sys; sys.modules.update(dict.fromkeys({absent})); import benchmarks.gpu_check, lookalike_trainer.worker"
     root = Path(trainer.__path__[0]).parents[1]
     subprocess.run([sys.executable, "-c", program], check=True, cwd=root)
