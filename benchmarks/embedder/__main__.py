@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-# As the server has it: a network in this process would else take cores for milliseconds after its end. Read when torch is loaded.
+# As the server has it, for peers too: a network in this process would else take cores for milliseconds after its end. Read when torch
+# is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 from benchmarks.embedder import latency, overload, scaled_decoding, soak

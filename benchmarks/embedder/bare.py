@@ -44,8 +44,7 @@ class BareProcess:
     """Runs the loop with any setting in a process of its own, one for each allocator."""
 
     def __init__(self, bundle: Path, pictures: Path, allocator: str) -> None:
-        environment = {**os.environ, "GOMP_SPINCOUNT": "5000"}
-        environment.pop("OMP_NUM_THREADS", None)
+        environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
         command = [sys.executable, "-m", "benchmarks.embedder.bare", str(bundle), str(pictures), allocator]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 

@@ -10,16 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from benchmarks.embedder.server import EmbedderProcess
 from lookalike_embedder.settings import cores
+from lookalike_embedder.trial import seconds_of_one
 from lookalike_model.bundle import Bundle
-from lookalike_model.embedding_model import PictureModel
 from lookalike_model.ensemble_model import for_inference, load_model
 
 _WARM_CALLS = 5
-_RUNS = 10
+_TRIAL_SECONDS = 0.5
 
 
 def overhead(ours: EmbedderProcess, bundle: Bundle, pictures: Sequence[bytes], calls: int) -> dict[str, Any]:
@@ -29,8 +28,7 @@ def overhead(ours: EmbedderProcess, bundle: Bundle, pictures: Sequence[bytes], c
     """
     model = load_model(for_inference(bundle))
     model.use(ours.numerics())
-    picture = model.inputs.pixels(pictures[0])[None]
-    torch.set_num_threads(min((1, cores()), key=lambda threads: _fastest_run(model, picture, threads)))
+    torch.set_num_threads(min((1, cores()), key=lambda threads: seconds_of_one(model, threads, _TRIAL_SECONDS)))
 
     def in_process(data: bytes) -> float:
         started = time.perf_counter()
@@ -69,17 +67,6 @@ def call_until(ours: EmbedderProcess, pictures: Sequence[bytes], ending: threadi
         taken.append(ours.embed([pictures[len(taken) % len(pictures)]]))
         ending.wait(pause)
     return taken
-
-
-def _fastest_run(model: PictureModel, pixels: NDArray[np.uint8], threads: int) -> float:
-    torch.set_num_threads(threads)
-
-    def run() -> float:
-        started = time.perf_counter()
-        model.embed(pixels)
-        return time.perf_counter() - started
-
-    return min(run() for _ in range(_RUNS))
 
 
 def _busy(ours: EmbedderProcess, pictures: Sequence[bytes], callers: int, seconds: float) -> dict[str, Any]:

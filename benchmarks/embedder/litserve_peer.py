@@ -45,8 +45,7 @@ class LitServeProcess:
         """Start it, and wait until its workers are ready; raises RuntimeError with the end of its log if they are not."""
         self._port = _free_port()
         asked = json.dumps({**setting, "bundle": str(bundle), "port": self._port})
-        environment = {**os.environ, "GOMP_SPINCOUNT": "5000"}
-        environment.pop("OMP_NUM_THREADS", None)
+        environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
         with log.open("wb") as output:
             command = [sys.executable, "-m", "benchmarks.embedder.litserve_app", asked]
             self._process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)

@@ -11,9 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from benchmarks.embedder.bundle import make_bundle
 from benchmarks.embedder.pictures import jpegs
 from lookalike_embedder.callers import BatchEmbedded
@@ -21,6 +18,7 @@ from lookalike_embedder.fastest import FastestNumerics, Measuring
 from lookalike_embedder.loading import ServedProfile
 from lookalike_embedder.pipeline import Pipeline, PipelineLimits
 from lookalike_embedder.settings import cores
+from lookalike_embedder.trial import Trial, seconds_a_picture
 from lookalike_model.bundle import Bundle
 from lookalike_model.embedding_model import PictureModel
 from lookalike_model.ensemble_model import for_inference, load_model
@@ -59,7 +57,7 @@ def measure(setting: Setting, work: Path) -> dict[str, Any]:
     pictures = jpegs(setting.count, setting.side, None)
     pipeline = Pipeline(_limits(max(setting.batches)), [cores() if setting.device == "cpu" else 1])
     profile, told = _served(setting, bundle, pipeline, work)
-    network = {batch: _network(profile.model, batch, setting.seconds) for batch in setting.batches}
+    network = {batch: 1 / seconds_a_picture(profile.model, Trial(cores(), 1, batch), setting.seconds) for batch in setting.batches}
     decoding = _decoding(profile.model, pictures, setting.seconds)
     stages = asyncio.run(_stages(pipeline, profile, pictures, setting.seconds))
     best = max(network.values())
@@ -97,18 +95,6 @@ def _served(setting: Setting, bundle: Bundle, pipeline: Pipeline, work: Path) ->
     model.settle()
     profile = ServedProfile("models/bench/versions/1", model, model.space("bench", "1"), (), chosen.threads)
     return profile, {"golden_error": proof.worst, "numerics": asdict(chosen.numerics), "threads": chosen.threads._asdict()}
-
-
-def _network(model: PictureModel, batch: int, seconds: float) -> float:
-    side = model.inputs.specs[0].size
-    pixels = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), dtype=np.uint8)
-    torch.set_num_threads(cores())
-    model.embed(pixels)
-    started, images = time.perf_counter(), 0
-    while (taken := time.perf_counter() - started) < seconds or not images:
-        model.embed(pixels)
-        images += batch
-    return images / taken
 
 
 def _decoding(model: PictureModel, pictures: Sequence[bytes], seconds: float) -> float:

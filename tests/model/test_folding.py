@@ -54,7 +54,7 @@ def test_every_batch_norm_is_folded_and_the_vectors_stay(architecture: str) -> N
     assert norms(network) == count, "the network that is given stays as it is"
 
 
-def test_a_batch_norm_before_its_convolution_stays(tiny_network: Build) -> None:
+def test_a_batch_norm_before_its_convolution_stays() -> None:
     """Of pre-activation networks only those norms are folded that get a convolution's output, unchanged and alone."""
     network = learned("resnetv2_18d")
     made = folded(network, 64)
