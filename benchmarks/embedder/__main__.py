@@ -22,7 +22,7 @@ from benchmarks.embedder.report import missed, report
 from benchmarks.embedder.server import EmbedderProcess
 from benchmarks.embedder.throughput import Plan, compare
 from lookalike_embedder.allocator import keep_freed_memory
-from lookalike_embedder.settings import cores
+from lookalike_model.cores import cores
 
 
 def main() -> int:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import os
@@ -26,8 +25,8 @@ from torch.nn.functional import normalize
 from lookalike_embedder.allocator import keep_freed_memory
 from lookalike_images import decode, preprocess
 from lookalike_model.bundle import Bundle, read_bundle
-from lookalike_model.folding import folded
-from lookalike_model.numerics import Numerics
+from lookalike_model.embedding_model import EmbeddingModel
+from lookalike_model.numerics import Numerics, Precision
 
 # Batches that are decoded ahead.
 _AHEAD = 2
@@ -38,6 +37,7 @@ FORMATS = ("nchw", "nhwc")
 ALLOCATORS = ("default", "kept")
 
 Setting = dict[str, Any]
+Batch = Sequence[NDArray[np.uint8]]
 
 
 class BareProcess:
@@ -61,7 +61,7 @@ class BareProcess:
 
 
 class BareLoop:
-    """The loop, and the best setting that was found for it."""
+    """The loop with any setting."""
 
     def __init__(self, bundle: Path, pictures: Sequence[bytes], folder: Path) -> None:
         """`folder` must not exist; the pictures are written into it."""
@@ -69,18 +69,34 @@ class BareLoop:
         for number, data in enumerate(pictures):
             (folder / f"{number:05d}.jpg").write_bytes(data)
         self._processes = {allocator: BareProcess(bundle, folder, allocator) for allocator in ALLOCATORS}
-        self.tried: list[Setting] = []
 
-    def sweep(self, batches: Sequence[int], threads: Sequence[int], seconds: float) -> None:
-        """Measure threads × batch × memory format × allocator, and the fastest of them in bf16."""
+    def sweep(self, batches: Sequence[int], threads: Sequence[int], seconds: float) -> list[Setting]:
+        """Return threads × batch × memory format × allocator with the network as trained, the fastest in bf16 too, with their images/s."""
+        tried: list[Setting] = []
         for allocator, memory_format, torch_threads, decode_threads, batch in itertools.product(
             ALLOCATORS, FORMATS, threads, threads, batches
         ):
             setting: Setting = {"torch_threads": torch_threads, "decode_threads": decode_threads, "batch": batch}
-            setting |= {"format": memory_format, "allocator": allocator, "precision": "fp32"}
-            self._try(setting, seconds)
-        for setting in in_bf16(self.tried, _TRIED_IN_BF16):
-            self._try(setting, seconds)
+            setting |= {"format": memory_format, "allocator": allocator, "precision": "fp32", "compiled": False}
+            tried.append(self._measured(setting, seconds))
+        return [*tried, *(self._measured(setting, seconds) for setting in in_bf16(tried, _TRIED_IN_BF16))]
+
+    def sweep_compiled(self, batches: Sequence[int], threads: Sequence[int], precision: Precision, seconds: float) -> list[Setting]:
+        """Return threads × batch with the network as our server compiles it, with their images/s."""
+        return [
+            self._measured(
+                {
+                    "torch_threads": torch_threads,
+                    "decode_threads": max(threads),
+                    "batch": batch,
+                    "allocator": "kept",
+                    "precision": precision,
+                    "compiled": True,
+                },
+                seconds,
+            )
+            for torch_threads, batch in itertools.product(threads, batches)
+        ]
 
     def measure(self, setting: Setting, seconds: float) -> float:
         """Return images/s with a setting."""
@@ -91,8 +107,8 @@ class BareLoop:
         for process in self._processes.values():
             process.stop()
 
-    def _try(self, setting: Setting, seconds: float) -> None:
-        self.tried.append({**setting, "images_per_second": self.measure(setting, seconds)})
+    def _measured(self, setting: Setting, seconds: float) -> Setting:
+        return {**setting, "images_per_second": self.measure(setting, seconds)}
 
 
 def rate(setting: Setting) -> float:
@@ -108,19 +124,11 @@ def in_bf16(tried: Sequence[Setting], count: int) -> list[Setting]:
 
 def throughput(bundle: Bundle, pictures: Sequence[bytes], setting: Setting, seconds: float) -> float:
     """Return images/s from encoded bytes to vectors."""
-    numerics, device = Numerics(setting["precision"], setting["format"] == "nhwc"), torch.device("cpu")
-    network = bundle.network.eval().to(memory_format=numerics.memory_format)
     torch.set_num_threads(setting["torch_threads"])
+    embed = _compiled(bundle, setting) if setting["compiled"] else _plain(bundle, setting)
 
     def pixels_of(data: bytes) -> NDArray[np.uint8]:
         return preprocess(decode(data), bundle.preprocessing)
-
-    @torch.inference_mode()
-    def embed(batch: Sequence[NDArray[np.uint8]]) -> None:
-        images = network.to_input(torch.from_numpy(np.stack(batch))).contiguous(memory_format=numerics.memory_format)
-        with numerics.applied(device):
-            pooled = network(images)["pool"]
-        normalize(pooled.float(), dim=1).numpy()
 
     with ThreadPoolExecutor(setting["decode_threads"]) as pool:
         batches = _decoded(pool, pixels_of, itertools.cycle(pictures), setting["batch"])
@@ -131,6 +139,30 @@ def throughput(bundle: Bundle, pictures: Sequence[bytes], setting: Setting, seco
             images += setting["batch"]
         pool.shutdown(cancel_futures=True)
     return images / taken
+
+
+def _plain(bundle: Bundle, setting: Setting) -> Callable[[Batch], None]:
+    numerics, device = Numerics(setting["precision"], setting["format"] == "nhwc"), torch.device("cpu")
+    network = bundle.network.eval().to(memory_format=numerics.memory_format)
+
+    @torch.inference_mode()
+    def embed(batch: Batch) -> None:
+        images = network.to_input(torch.from_numpy(np.stack(batch))).contiguous(memory_format=numerics.memory_format)
+        with numerics.applied(device):
+            pooled = network(images)["pool"]
+        normalize(pooled.float(), dim=1).numpy()
+
+    return embed
+
+
+def _compiled(bundle: Bundle, setting: Setting) -> Callable[[Batch], None]:
+    model = EmbeddingModel.load(bundle)
+    model.use(Numerics(setting["precision"], compiled=True))
+
+    def embed(batch: Batch) -> None:
+        model.embed(np.stack(batch))
+
+    return embed
 
 
 def _decoded(
@@ -149,11 +181,10 @@ def main() -> int:
     if allocator == "kept":
         keep_freed_memory()
     bundle = read_bundle(Path(bundle_folder))
-    networks = {False: bundle, True: dataclasses.replace(bundle, network=folded(bundle.network, bundle.preprocessing.size))}
     pictures = [path.read_bytes() for path in sorted(Path(pictures_folder).iterdir())]
     for line in sys.stdin:
         setting = json.loads(line)
-        print(throughput(networks[setting.get("folded", False)], pictures, setting, setting["seconds"]), flush=True)
+        print(throughput(bundle, pictures, setting, setting["seconds"]), flush=True)
     return 0
 
 

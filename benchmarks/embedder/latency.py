@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from benchmarks.embedder.server import EmbedderProcess
-from lookalike_embedder.settings import cores
 from lookalike_embedder.trial import seconds_of_one
 from lookalike_model.bundle import Bundle
+from lookalike_model.cores import cores
 from lookalike_model.ensemble_model import for_inference, load_model
 
 _WARM_CALLS = 5

@@ -16,6 +16,7 @@ from lookalike_embedder.allocator import keep_freed_memory
 from lookalike_images import decode, preprocess
 from lookalike_model.bundle import read_bundle
 from lookalike_model.embedding_model import EmbeddingModel
+from lookalike_model.numerics import Numerics
 
 Pixels = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
@@ -33,7 +34,10 @@ class EmbedApi(litserve.LitAPI):  # type: ignore[misc]
         if self._setting["allocator"] == "kept":
             keep_freed_memory()
         torch.set_num_threads(self._setting["torch_threads"])
-        self._model = EmbeddingModel.load(read_bundle(Path(self._setting["bundle"])), device=device, precision=self._setting["precision"])
+        precision = self._setting["precision"]
+        self._model = EmbeddingModel.load(read_bundle(Path(self._setting["bundle"])), device=device, precision=precision)
+        if self._setting["compiled"]:
+            self._model.use(Numerics(precision, compiled=True))
 
     def decode_request(self, request: Request) -> Pixels:
         """By its annotation LitServe tells that the body is a form; what comes here is its fields."""

@@ -13,29 +13,40 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from benchmarks.embedder.bare import ALLOCATORS, Setting
+from lookalike_model.numerics import Precision
 
 _START_SECONDS = 120
 _BOUNDARY = "picture-boundary"
 
 
 def settings(cores: int, batches: Sequence[int]) -> list[Setting]:
-    """Return what is swept: workers × threads that use all cores, batch, allocator."""
-    shapes = sorted({(1, cores), (cores, 1)})
+    """Return what is swept with the network as trained: workers × threads that use all cores, batch, allocator."""
     return [
-        {
-            "workers": workers,
-            "torch_threads": threads,
-            "batch": batch,
-            "wait_seconds": 0.01,
-            "allocator": allocator,
-            "precision": "fp32",
-        }
-        for (workers, threads), batch, allocator in itertools.product(shapes, batches, ALLOCATORS)
+        _setting(shape, batch, allocator=allocator, precision="fp32", compiled=False)
+        for shape, batch, allocator in itertools.product(_shapes(cores), batches, ALLOCATORS)
     ]
+
+
+def compiled_settings(cores: int, batches: Sequence[int], precision: Precision) -> list[Setting]:
+    """Return what is swept with the network as our server compiles it: workers × threads that use all cores, batch."""
+    return [
+        _setting(shape, batch, allocator="kept", precision=precision, compiled=True)
+        for shape, batch in itertools.product(_shapes(cores), batches)
+    ]
+
+
+def _shapes(cores: int) -> list[tuple[int, int]]:
+    return sorted({(1, cores), (cores, 1)})
+
+
+def _setting(shape: tuple[int, int], batch: int, **others: Any) -> Setting:
+    workers, threads = shape
+    return {"workers": workers, "torch_threads": threads, "batch": batch, "wait_seconds": 0.01, **others}
 
 
 class LitServeProcess:

@@ -42,7 +42,7 @@ class EmbedderProcess(ServerProcess):
     def numerics(self) -> Numerics:
         """Return how its network computes, as it chose by measuring."""
         precision: Precision = "bf16" if self._served.precision == "bf16" else "fp32"
-        return Numerics(precision, self._served.channels_last)
+        return Numerics(precision, self._served.channels_last, self._served.compiled)
 
     @property
     def batch_threads(self) -> int:

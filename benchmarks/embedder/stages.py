@@ -17,9 +17,9 @@ from lookalike_embedder.callers import BatchEmbedded
 from lookalike_embedder.fastest import FastestNumerics, Measuring
 from lookalike_embedder.loading import ServedProfile
 from lookalike_embedder.pipeline import Pipeline, PipelineLimits
-from lookalike_embedder.settings import cores
 from lookalike_embedder.trial import Trial, seconds_a_picture
 from lookalike_model.bundle import Bundle
+from lookalike_model.cores import cores
 from lookalike_model.embedding_model import PictureModel
 from lookalike_model.ensemble_model import for_inference, load_model
 from lookalike_model.golden import prove

@@ -414,6 +414,7 @@ class ServedModel:
     memory_bytes: int = 0
     aliases: tuple[str, ...] = ()
     waiting_aliases: tuple[str, ...] = ()
+    compiled: bool = False
 
 
 @dataclass(frozen=True)

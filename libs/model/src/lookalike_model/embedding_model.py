@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,12 +73,25 @@ class PictureModel(ABC):
 
     @abstractmethod
     def use(self, numerics: Numerics) -> None:
-        """Compute otherwise from now on. Changes its networks, and with them those of its bundle, in place."""
+        """Compute otherwise from now on. Changes its networks, and with them those of its bundle, in place.
 
-    def settle(self) -> None:
-        """Free what another precision would need; `use` must not ask for one any more."""
+        Raises:
+            CompileError: it cannot be compiled.
+        """
+
+    def settle(self, threads: Collection[int] = (1,)) -> None:
+        """Free what other numerics would need; `use` must not ask for them any more.
+
+        Args:
+            threads: how many it will run with; what is compiled is made for these.
+        """
         for network in self.networks:
-            forget_exact_weights(network)
+            if self.numerics.compiled and network.compiled is not None:
+                network.compiled.settle(self.precision, threads)
+                network.to("meta")
+            else:
+                network.compiled = None
+                forget_exact_weights(network)
 
     @abstractmethod
     def vectors(self, parts: Sequence[Tensor]) -> Tensor:
@@ -202,11 +215,13 @@ class EmbeddingModel(PictureModel):
     def use(self, numerics: Numerics) -> None:
         """Compute otherwise from now on."""
         self.numerics = numerics
-        if numerics.precision == "bf16":
+        if numerics.precision == "bf16" and not numerics.compiled:
             round_weights(self._network)
         else:
             restore_weights(self._network)
         self._network.to(memory_format=numerics.memory_format)
+        if numerics.compiled:
+            self._compile()
 
     def vectors(self, parts: Sequence[Tensor]) -> Tensor:
         """For each of `inputs` uint8 [n, s, s, 3] on the device → float32 [n, dim]."""
@@ -222,13 +237,27 @@ class EmbeddingModel(PictureModel):
         """The fingerprint of what is loaded here, computed anew."""
         return space_fingerprint(self._network, self.preprocessing, DECODER_REVISION, self.profile, self.projection)
 
+    def _compile(self) -> None:
+        # Only who serves has OpenVINO.
+        from lookalike_model.compiled import CompiledNetwork
+
+        self._network.compiled = self._network.compiled or CompiledNetwork()
+        for spec in self.inputs.specs:
+            self._network.compiled.take(self._network, spec.size)
+
     def _tapped(self, parts: Sequence[Tensor], view: ViewParts) -> Tensor:
-        images = self._network.to_input(parts[self._part_of[view.scale]])
+        pixels = parts[self._part_of[view.scale]]
         if view.flip:
-            images = images.flip(3)
+            pixels = pixels.flip(2)
+        return self._outputs(pixels)[self.profile.tap].float()
+
+    def _outputs(self, pixels: Tensor) -> dict[Tap, Tensor]:
+        if self.numerics.compiled and self._network.compiled is not None:
+            return self._network.compiled(pixels, self.precision)
+        images = self._network.to_input(pixels)
         with self.numerics.applied(self.device):
             outputs: dict[Tap, Tensor] = self._network(images.contiguous(memory_format=self.numerics.memory_format))
-        return outputs[self.profile.tap].float()
+        return outputs
 
     def _unit(self, vectors: Tensor) -> Tensor:
         return normalize(vectors, dim=1) if self.profile.normalise else vectors

@@ -1,7 +1,9 @@
 """The network of a model: a timm backbone, a pooling, an embedding FC."""
 
+from __future__ import annotations
+
 import difflib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
@@ -9,6 +11,9 @@ from torch import Tensor, nn
 
 from lookalike_model.profile import Tap
 from lookalike_model.spec import ChannelStatistics, EmbeddingSpec, NetworkSpec, Pool
+
+if TYPE_CHECKING:
+    from lookalike_model.compiled import CompiledNetwork
 
 
 class NetworkError(ValueError):
@@ -36,6 +41,9 @@ class RetrievalNetwork(nn.Module):
         spec: what to build; random weights.
         statistics: what pixels are normalised with.
 
+    Attributes:
+        compiled: what can run in its place, where it was compiled.
+
     Raises:
         NetworkError: timm does not know the architecture, or it cannot be pooled this way.
     """
@@ -50,6 +58,7 @@ class RetrievalNetwork(nn.Module):
         self.embedding = None if spec.embedding is None else _embedding_layers(self.pool_size, spec.embedding)
         mean = torch.tensor(statistics.mean).view(3, 1, 1)
         std = torch.tensor(statistics.std).view(3, 1, 1)
+        self.compiled: CompiledNetwork | None = None
         self.register_buffer("_scale", 1.0 / (255.0 * std), persistent=False)
         self.register_buffer("_shift", -mean / std, persistent=False)
 
@@ -69,6 +78,18 @@ class RetrievalNetwork(nn.Module):
         if self.embedding is not None:
             outputs["embedding"] = self.embedding(pooled)
         return outputs
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        """What `forward` gives, in order."""
+        return ("pool",) if self.embedding is None else ("pool", "embedding")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that its weights take in memory: as they are here, or as they were compiled once it runs nowhere else."""
+        if self.compiled is not None:
+            return self.compiled.weights_bytes
+        return sum(tensor.nbytes for tensor in self.state_dict().values())
 
     def width(self, tap: Tap) -> int:
         """Number of values at a tap.

@@ -1,4 +1,4 @@
-"""How a network is computed: precision and layout in memory. None of it is part of a space; the golden proof covers it."""
+"""How a network is computed. None of it is part of a space; the golden proof covers it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ TOLERANCE: dict[Precision, float] = {"fp32": 1e-5, "bf16": 1e-3}
 """Largest 1 − cosine to a golden vector that is accepted at each precision."""
 
 
+class CompileError(ValueError):
+    """The network cannot be compiled; the message says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Numerics:
     """A way to compute.
@@ -22,10 +26,12 @@ class Numerics:
     Attributes:
         precision: fp32 (never TF32), or bf16 by autocast.
         channels_last: whether weights and pictures lie in memory with the channels last.
+        compiled: whether OpenVINO runs it instead of torch, on a CPU, in a layout of its own.
     """
 
     precision: Precision = "fp32"
     channels_last: bool = True
+    compiled: bool = False
 
     @property
     def memory_format(self) -> torch.memory_format:

@@ -1,4 +1,4 @@
-"""Which precision, memory format and number of threads run a model fastest here: measured once, proven, remembered."""
+"""Which precision, memory format, compiler and number of threads run a model fastest here: measured once, proven, remembered."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -18,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from lookalike_embedder.trial import Threads, Trial, seconds_a_picture, seconds_of_one
 from lookalike_model.embedding_model import PictureModel
 from lookalike_model.golden import Proof
-from lookalike_model.numerics import Numerics, Precision
+from lookalike_model.numerics import CompileError, Numerics, Precision
 from lookalike_model.records import Record
 
 log = structlog.get_logger()
@@ -73,9 +74,17 @@ class Measuring:
     def candidates(self, device: torch.device) -> list[Way]:
         """What may be chosen on a device, the plain way first, then what is most likely to be faster."""
         precisions: tuple[Precision, ...] = ("fp32", "bf16") if self.precision == "auto" else (self.precision,)
-        made = itertools.product(self.thread_counts(device), (True, False), precisions)
-        ways = [Way(Numerics(precision, channels_last), threads) for threads, channels_last, precision in made]
-        return ways if self.seconds else ways[:1]
+        counts = self.thread_counts(device)
+        by_torch = [
+            Way(Numerics(precision, channels_last), threads)
+            for threads, channels_last, precision in itertools.product(counts, (True, False), precisions)
+        ]
+        compiled = [
+            Way(Numerics(precision, compiled=True), threads)
+            for threads, precision in itertools.product(counts, precisions)
+            if device.type == "cpu"
+        ]
+        return [by_torch[0], *compiled, *by_torch[1:]] if self.seconds else by_torch[:1]
 
     def thread_counts(self, device: torch.device) -> list[int]:
         """How many threads a batch may have on a device."""
@@ -91,6 +100,7 @@ class Measuring:
 class _Remembered(Record):
     precision: Precision
     channels_last: bool
+    compiled: bool
     batch_threads: int
     single_threads: int
     pictures_per_second: float
@@ -119,14 +129,16 @@ class FastestNumerics:
         key = self._key(models[0])
         remembered = self._read().get(key)
         if remembered is not None:
-            numerics = Numerics(remembered.precision, remembered.channels_last)
+            numerics = Numerics(remembered.precision, remembered.channels_last, remembered.compiled)
             threads = Threads(remembered.batch_threads, remembered.single_threads)
-            if (chosen := _try(models, numerics, threads, prove)).ok:
+            if _used(models, numerics) and (chosen := _proven(models[0], threads, prove)).ok:
                 return chosen
         candidates = self._measuring.candidates(models[0].device)
         paces = self._paces(models[0], candidates)
         for way in sorted(paces, key=lambda each: paces[each] * (1 if each is candidates[0] else _HANDICAP[each.numerics.precision])):
-            if (chosen := _try(models, way.numerics, Threads(way.threads, way.threads), prove)).ok:
+            if not _used(models, way.numerics):
+                continue
+            if (chosen := _proven(models[0], Threads(way.threads, way.threads), prove)).ok:
                 return self._finish(chosen, models[0], key, paces[way]) if len(candidates) > 1 else chosen
         return chosen
 
@@ -138,6 +150,7 @@ class FastestNumerics:
             _Remembered(
                 precision=chosen.numerics.precision,
                 channels_last=chosen.numerics.channels_last,
+                compiled=chosen.numerics.compiled,
                 batch_threads=chosen.threads.batch,
                 single_threads=single,
                 pictures_per_second=1 / pace,
@@ -158,14 +171,17 @@ class FastestNumerics:
         if len(candidates) == 1:
             return {candidates[0]: 1.0}
         count = self._measuring.batch_size if model.device.type != "cpu" else min(_BATCH_ON_CPU, self._measuring.batch_size)
-        started = time.perf_counter()
+        spent = 0.0
         paces: dict[Way, float] = {}
         for way in candidates:
-            if paces and time.perf_counter() - started > self._measuring.seconds:
+            if paces and spent > self._measuring.seconds:
                 break
-            model.use(way.numerics)
+            if not _used([model], way.numerics):
+                continue
+            started = time.perf_counter()
             trial = Trial(way.threads, self._measuring.side_by_side(way.threads, model.device), count)
             paces[way] = seconds_a_picture(model, trial, self._measuring.seconds / len(candidates))
+            spent += time.perf_counter() - started
         fastest = min(paces, key=lambda each: paces[each])
         log.info("numerics_measured", model=model.architecture, device=str(model.device), tried=len(paces), fastest=str(fastest))
         return paces
@@ -174,7 +190,8 @@ class FastestNumerics:
         wanted, device = self._measuring, model.device
         processor = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
         threads = f"{wanted.threads} threads" if wanted.threads else f"up to {wanted.cores} threads"
-        parts = (model.fingerprint[:20], model.architecture, processor, threads, f"torch {torch.__version__}", wanted.precision)
+        libraries = f"torch {torch.__version__} | openvino {version('openvino')}"
+        parts = (model.fingerprint[:20], model.architecture, processor, threads, libraries, wanted.precision)
         return " | ".join((*parts, f"batches of {wanted.batch_size}"))
 
     def _read(self) -> dict[str, _Remembered]:
@@ -198,13 +215,22 @@ class FastestNumerics:
             log.warning("numerics_not_remembered", file=str(self._file), error=str(error))
 
 
-def _try(models: Sequence[PictureModel], numerics: Numerics, threads: Threads, prove: Callable[[], Proofs]) -> Chosen:
-    for model in models:
-        model.use(numerics)
-    chosen = Chosen(numerics, threads, prove())
+def _used(models: Sequence[PictureModel], numerics: Numerics) -> bool:
+    """Let models compute so; False if one cannot be compiled."""
+    try:
+        for model in models:
+            model.use(numerics)
+    except CompileError as error:
+        log.warning("not_compiled", model=models[0].architecture, error=str(error))
+        return False
+    return True
+
+
+def _proven(model: PictureModel, threads: Threads, prove: Callable[[], Proofs]) -> Chosen:
+    chosen = Chosen(model.numerics, threads, prove())
     if not chosen.ok:
         worst = max(proof.worst for proof in chosen.proofs.values())
-        log.warning("numerics_refused", model=models[0].architecture, numerics=str(numerics), golden_error=worst)
+        log.warning("numerics_refused", model=model.architecture, numerics=str(chosen.numerics), golden_error=worst)
     return chosen
 
 

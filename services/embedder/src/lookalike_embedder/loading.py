@@ -129,7 +129,7 @@ class BundleLoader:
             raise _missed(name, chosen)
         for replica in replicas:
             for each in replica.values():
-                each.settle()
+                each.settle(set(chosen.threads))
         first, *others = replicas
         profiles = {
             profile: ServedProfile(name, loaded, loaded.space(model, number), tuple(other[profile] for other in others), chosen.threads)
@@ -170,8 +170,7 @@ def _prove(models: Mapping[str, PictureModel], bundle: Bundle | Ensemble) -> Pro
 
 
 def _memory_bytes(models: Iterable[PictureModel]) -> int:
-    networks = {id(network): network for model in models for network in model.networks}
-    return sum(tensor.nbytes for network in networks.values() for tensor in network.state_dict().values())
+    return sum({id(network): network.nbytes for model in models for network in model.networks}.values())
 
 
 def _check_published(bundle: Bundle | Ensemble, version: Version) -> None:

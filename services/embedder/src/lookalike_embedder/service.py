@@ -13,7 +13,8 @@ from lookalike_embedder.models import ServedModels
 from lookalike_embedder.pipeline import Pipeline
 from lookalike_embedder.servicers.embed import EmbedderServicer
 from lookalike_embedder.servicers.models import ServedModelServicer
-from lookalike_embedder.settings import EmbedderSettings, cores
+from lookalike_embedder.settings import EmbedderSettings
+from lookalike_model.cores import cores
 from lookalike_model.registry import RegistryReader
 from lookalike_protos.embedder.v1 import embedder_pb2, embedder_pb2_grpc, models_pb2, models_pb2_grpc
 from lookalike_runtime.errors import InvalidArgument

@@ -11,6 +11,7 @@ from pydantic import Field
 from lookalike_embedder.fastest import Measuring, PrecisionSetting
 from lookalike_embedder.pipeline import PipelineLimits
 from lookalike_embedder.room import Room
+from lookalike_model.cores import cores
 from lookalike_runtime.errors import InvalidArgument
 from lookalike_runtime.settings import ServerSettings
 
@@ -114,8 +115,3 @@ class EmbedderSettings(ServerSettings):
             batch_wait_seconds=self.batch_wait_ms / 1000,
             decode_threads=self.decode_threads or cores(),
         )
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

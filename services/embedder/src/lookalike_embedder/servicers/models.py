@@ -64,6 +64,7 @@ class ServedModelServicer(models_pb2_grpc.ServedModelServiceServicer):
             device=self._device,
             precision=version.proven.numerics.precision if version.proven else "",
             channels_last=version.proven.numerics.channels_last if version.proven else False,
+            compiled=version.proven.numerics.compiled if version.proven else False,
             threads=version.proven.threads.batch if version.proven and self._device == "cpu" else 0,
             memory_bytes=version.proven.memory_bytes if version.proven else 0,
             aliases=self._models.aliases.answered_by(version.model, version.number),
