@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from functools import partial
@@ -72,6 +73,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             code = "OK"
         except ServiceError as error:
             code = error.code
+            # What is aborted stays until the garbage collector looks, and the request with it if a frame still has it.
+            traceback.clear_frames(error.__traceback__)
             await context.abort_with_status(rpc_status.to_status(status_of(error)))
         except grpc.aio.AbortError:
             code = Code.Name(context.code() or 2)
@@ -116,7 +119,9 @@ def _surround(
 
     async def answer_once(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         async with around(context):
-            return await behaviour(request, context)
+            answering = behaviour(request, context)
+            del request
+            return await answering
 
     async def answer_stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Responses:
         async with around(context), aclosing(behaviour(request, context)) as responses, aclosing(limited(responses)) as answers:
