@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lookalike_embedder.batcher import Batcher
 from lookalike_embedder.lanes import LaneQueue
 from lookalike_embedder.pictures import Caller, Cost, PictureOnItsWay
+from lookalike_embedder.priority import stand_back
 from lookalike_images import PictureError
 from lookalike_model.inputs import PictureInputs
 
@@ -21,7 +22,7 @@ class Decoder:
 
     def __init__(self, threads: int, batcher: Batcher) -> None:
         self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._pool = ThreadPoolExecutor(threads, "decode", stand_back)
         self._batcher = batcher
         self._queue: LaneQueue[Caller, PictureOnItsWay] = LaneQueue()
         self._waiting = asyncio.Semaphore(0)

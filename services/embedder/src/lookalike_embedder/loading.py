@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from lookalike_embedder.fastest import Chosen, FastestNumerics, Proofs
+from lookalike_embedder.priority import stand_back
 from lookalike_embedder.trial import ONE_THREAD, Threads
 from lookalike_model.bundle import Bundle
 from lookalike_model.embedding_model import PictureModel
@@ -115,6 +116,7 @@ class BundleLoader:
 
         Raises NotProven if it must not be served, and whatever the file system raises if the registry cannot be reached.
         """
+        stand_back()
         torch.set_num_threads(1)  # of this thread: more would stay, and count against those of the device
         name = f"models/{model}/versions/{number}"
         folder = self._fetch(name, version)

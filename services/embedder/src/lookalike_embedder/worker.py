@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lookalike_embedder.priority import stand_back
 from lookalike_embedder.trial import Threads
 from lookalike_model.embedding_model import PictureModel
 
@@ -55,7 +56,7 @@ class DeviceWorker:
         # Each with one thread. The first alone runs single pictures with threads of their own: OpenMP keeps such threads for each
         # thread that asks for them, and once there are more than cores they fall asleep at once, and waking them takes longer than
         # what they do.
-        self._lanes = [ThreadPoolExecutor(1, thread_name_prefix="device") for _ in range(capacity)]
+        self._lanes = [ThreadPoolExecutor(1, "device", stand_back) for _ in range(capacity)]
         self._free = list(range(capacity))
         self._taken = 0
         self._waiting: deque[_Batch] = deque()
