@@ -86,16 +86,19 @@ class Pipeline:
         """
         return self._hold(len(pictures), sum(map(len, pictures)))
 
-    async def embed(self, model: ServedProfile, pictures: Sequence[bytes], deadline: float | None) -> FewEmbedded:
+    async def embed(self, model: ServedProfile, pictures: list[bytes], deadline: float | None) -> FewEmbedded:
         """Embed an admitted call's pictures; those that still wait after `deadline` (of time.monotonic) are dropped.
+
+        The list is emptied, so that the bytes of a picture go once it is decoded.
 
         Raises ResourceExhausted at once if there is no room for their pixels.
         """
         with self._hold(0, len(pictures) * model.inputs.nbytes):
             caller = FewCaller(model, deadline, len(pictures))
             try:
-                for key, data in enumerate(pictures):
-                    self._decoder.put(caller.enter(key, data))
+                for key in range(len(pictures)):
+                    self._decoder.put(caller.enter(key, pictures[key]))
+                pictures.clear()
                 return await caller.answer()
             finally:
                 caller.close()
