@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 import threading
@@ -101,7 +102,7 @@ class _Program:
         }
         self._compiled = openvino.Core().compile_model(graph, "CPU", settings)
         self._idle: deque[openvino.InferRequest] = deque()
-        values = sum(constant.get_output_size() for constant in graph.get_ops() if constant.get_type_name() == "Constant")
+        values = sum(math.prod(op.get_output_shape(0)) for op in graph.get_ops() if op.get_type_name() == "Constant")
         self.weights_bytes = values * _PRECISIONS[way.precision].size
 
     def run(self, pixels: Tensor) -> list[Tensor]:

@@ -29,6 +29,8 @@ Proofs = Mapping[str, Proof]
 
 # What is not the plain way must be so much faster to be chosen: measurements waver, and fp32 is nearest to what was trained.
 _HANDICAP: dict[Precision, float] = {"fp32": 1.05, "bf16": 1.1}
+# Batches side by side too: a call that comes meanwhile waits for them, and has fewer threads.
+_HANDICAP_SIDE_BY_SIDE = 1.1
 _BATCH_ON_CPU = 8
 # Of the time for measuring, what single pictures have besides.
 _SHARE_OF_SINGLE = 0.1
@@ -81,7 +83,7 @@ class Measuring:
         ]
         compiled = [
             Way(Numerics(precision, compiled=True), threads)
-            for threads, precision in itertools.product(counts, precisions)
+            for threads, precision in itertools.product(counts, reversed(precisions))
             if device.type == "cpu"
         ]
         return [by_torch[0], *compiled, *by_torch[1:]] if self.seconds else by_torch[:1]
@@ -135,7 +137,8 @@ class FastestNumerics:
                 return chosen
         candidates = self._measuring.candidates(models[0].device)
         paces = self._paces(models[0], candidates)
-        for way in sorted(paces, key=lambda each: paces[each] * (1 if each is candidates[0] else _HANDICAP[each.numerics.precision])):
+        handicaps = {way: self._handicap(way, models[0].device) for way in candidates[1:]}
+        for way in sorted(paces, key=lambda each: paces[each] * handicaps.get(each, 1.0)):
             if not _used(models, way.numerics):
                 continue
             if (chosen := _proven(models[0], Threads(way.threads, way.threads), prove)).ok:
@@ -185,6 +188,10 @@ class FastestNumerics:
         fastest = min(paces, key=lambda each: paces[each])
         log.info("numerics_measured", model=model.architecture, device=str(model.device), tried=len(paces), fastest=str(fastest))
         return paces
+
+    def _handicap(self, way: Way, device: torch.device) -> float:
+        alone = self._measuring.side_by_side(way.threads, device) == 1
+        return _HANDICAP[way.numerics.precision] * (1 if alone else _HANDICAP_SIDE_BY_SIDE)
 
     def _key(self, model: PictureModel) -> str:
         wanted, device = self._measuring, model.device

@@ -52,19 +52,19 @@ def seconds_of_one(model: PictureModel, threads: int, seconds: float) -> float:
 
 
 def _quickest(work: Callable[[], object], seconds: float) -> float:
-    """Of the seconds that it took; the first time, which warms up, counts only if there is no time for another."""
+    """Of the seconds that it took, once or more often; the first time only warms up, since it may compile."""
 
     def once() -> float:
         begun = time.perf_counter()
         work()
         return time.perf_counter() - begun
 
+    once()
     ending = time.perf_counter() + seconds
-    warm_up = once()
-    taken: list[float] = []
-    while time.perf_counter() + min(taken, default=warm_up) < ending:
+    taken = [once()]
+    while time.perf_counter() + min(taken) < ending:
         taken.append(once())
-    return min(taken, default=warm_up)
+    return min(taken)
 
 
 def _noise(model: PictureModel, pictures: int) -> NDArray[np.uint8]:
