@@ -17,7 +17,8 @@ from lookalike_indexer.candidates.absent import Absent
 from lookalike_indexer.served_build import ServedBuild
 from lookalike_indexer.store import Rows
 
-_FIRST_SLOTS = 256
+# Room for so much is asked for at least: the kernel gives pages once they are written to, and moving rows costs more than asking.
+_LEAST_ROOM_BYTES = 64 << 20
 
 
 class Averaged(NamedTuple):
@@ -152,8 +153,9 @@ class FreshItems:
         """Move to new arrays with room for as much again, without slots that neither count nor hold the raw row of one that does."""
         live = np.flatnonzero(~self._dead)
         kept = np.union1d(live, self._raw_slots[live])
-        room = 2 * (len(kept) + count) + _FIRST_SLOTS
-        units = np.empty((room, self._units.shape[1]), np.float32)
+        dim = self._units.shape[1]
+        room = len(kept) + count + max(len(kept) + count, _LEAST_ROOM_BYTES // (4 * dim))
+        units = np.empty((room, dim), np.float32)
         # Without a copy between, and in one sweep where nothing has gone.
         if len(kept) == len(self._ids):
             units[: len(kept)] = self._units[: len(kept)]
