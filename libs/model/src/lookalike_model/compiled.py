@@ -133,7 +133,9 @@ def _graph(network: RetrievalNetwork, size: int) -> openvino.Model:
     """The network as OpenVINO's graph, for any number of pictures; its weights are in a file without a name, mapped."""
     example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # OpenVINO still sees by torch.jit
+        # OpenVINO still sees by torch.jit, and the proof tells whether what it saw is true of other pictures.
+        for category in (FutureWarning, torch.jit.TracerWarning):
+            warnings.simplefilter("ignore", category)
         graph = openvino.convert_model(_FromPixels(network).eval(), example_input=example)
     graph.reshape({graph.inputs[0]: [-1, size, size, 3]})
     with tempfile.TemporaryDirectory() as folder:
