@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import io
+import os
 import signal
 import sys
 import threading
@@ -69,6 +70,28 @@ async def test_refusal_tells_its_cost_and_holds_nothing_of_the_picture(start_pip
     assert isinstance(error, PictureError)
     assert few.cost.decode_seconds > 0
     assert few.cost.device_seconds == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no niceness of their own")
+async def test_what_computes_stands_behind_what_answers(start_pipeline: StartPipeline, profile: ServedProfile) -> None:
+    ours = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    await embed(start_pipeline(), profile, [grey(1)], None)
+    computing = [thread for thread in threading.enumerate() if thread.name.startswith(("decode", "device"))]
+    assert {thread.name.partition("_")[0].rstrip("-0123456789") for thread in computing} == {"decode", "device"}
+    assert {os.getpriority(os.PRIO_PROCESS, thread.native_id or 0) for thread in computing} == {min(19, ours + 5)}
+
+
+async def test_bytes_of_a_call_go_once_they_are_decoded(
+    start_pipeline: StartPipeline, profile: ServedProfile, model: Any, comes_true: ComesTrue
+) -> None:
+    model.gate.clear()
+    data = [grey(1), grey(2)]
+    before = [sys.getrefcount(each) for each in data]
+    asked = asyncio.create_task(embed(start_pipeline(batch_size=1), profile, list(data), None))
+    await wait_for_batch(model)
+    await comes_true(lambda: [sys.getrefcount(each) for each in data] == before)
+    model.gate.set()
+    await asked
 
 
 async def test_pictures_of_one_call_share_a_batch_on_an_idle_device(

@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 
-_NICENESS = 5
+_STEP, _LAST = 5, 19
 
 
 def stand_back() -> None:
@@ -13,4 +13,5 @@ def stand_back() -> None:
     The thread that takes calls must come first: one that cannot be taken fast enough to be refused waits in memory.
     """
     if sys.platform == "linux":  # elsewhere threads have no niceness of their own
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        of_main_thread = os.getpriority(os.PRIO_PROCESS, os.getpid())
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(_LAST, of_main_thread + _STEP))
