@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 
 from lookalike_images import Preprocessing
-from lookalike_model import compiled
 from lookalike_model.bundle import Bundle
 from lookalike_model.bundle_writer import BundleContent, write_bundle
 from lookalike_model.embedding_model import EmbeddingModel, PictureModel
@@ -126,7 +125,7 @@ def test_what_openvino_cannot_take_is_said_and_the_model_goes_on(bundle: Bundle,
     def unknown(*_: object, **__: object) -> None:
         raise RuntimeError("no conversion rule for aten::wonder")
 
-    monkeypatch.setattr(compiled.openvino, "convert_model", unknown)
+    monkeypatch.setattr("openvino.convert_model", unknown)
     with pytest.raises(CompileError, match=r"test_efficientnet: no conversion rule for aten::wonder"):
         model.use(COMPILED)
     model.use(Numerics())

@@ -47,7 +47,7 @@ async def test_request_of_a_refused_call_is_freed_at_once(no_collector: None) ->
         raise ResourceExhausted("QUEUE_FULL", f"no room for {len(pictures)}", retry_after=1)
 
     async def found(_details: object) -> Any:
-        return grpc.unary_unary_rpc_method_handler(refuse)  # type: ignore[arg-type]
+        return grpc.unary_unary_rpc_method_handler(refuse)
 
     interceptor = CallInterceptor(Authoriser.from_file(None))
     handler: Any = await interceptor.intercept_service(found, Mock(method="/lookalike.v1.Service/Call"))
