@@ -67,11 +67,18 @@ def test_bf16_moves_vectors_and_fp32_does_not(bundle: Bundle) -> None:
     assert furthest(model.embed(pixels), expected) < 1e-6
 
 
-@pytest.mark.parametrize("architecture", ["test_resnet", "test_convnext", "test_vit"])
-def test_networks_of_all_kinds_are_taken(architecture: str, tmp_path: Path) -> None:
+def bundle_of(architecture: str, size: int, folder: Path) -> Bundle:
     torch.manual_seed(0)
     network = RetrievalNetwork(NetworkSpec(architecture=architecture), ChannelStatistics(mean=(0.5,) * 3, std=(0.25,) * 3)).eval()
-    bundle = write_bundle(tmp_path / "bundle", BundleContent("kind", network, Preprocessing(size=160)))
+    return write_bundle(folder, BundleContent("kind", network, Preprocessing(size=size)))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "size"),
+    [("test_resnet", 160), ("test_convnext", 160), pytest.param("deit_tiny_patch16_224", 224, marks=pytest.mark.slow)],
+)
+def test_networks_of_all_kinds_are_taken(architecture: str, size: int, tmp_path: Path) -> None:
+    bundle = bundle_of(architecture, size, tmp_path / "bundle")
     model = load_model(for_inference(bundle))
     model.use(COMPILED)
     assert prove(model, bundle).worst <= 1e-5
@@ -118,15 +125,11 @@ def test_calls_side_by_side_are_each_answered_with_their_own(bundle: Bundle) -> 
         assert max(pool.map(embed, range(12))) <= 1e-6
 
 
-def test_what_openvino_cannot_take_is_said_and_the_model_goes_on(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = EmbeddingModel.load(bundle)
+def test_what_openvino_cannot_take_is_said_and_the_model_goes_on(tmp_path: Path) -> None:
+    """This network fits its positions to the picture by an operation that OpenVINO lacks."""
+    model = EmbeddingModel.load(bundle_of("test_vit", 160, tmp_path / "bundle"))
     expected = model.embed(noise(model, 1))
-
-    def unknown(*_: object, **__: object) -> None:
-        raise RuntimeError("no conversion rule for aten::wonder")
-
-    monkeypatch.setattr("openvino.convert_model", unknown)
-    with pytest.raises(CompileError, match=r"test_efficientnet: no conversion rule for aten::wonder"):
+    with pytest.raises(CompileError, match=r"(?s)OpenVINO cannot run test_vit: .*upsample_bicubic"):
         model.use(COMPILED)
     model.use(Numerics())
     assert (model.embed(noise(model, 1)) == expected).all()

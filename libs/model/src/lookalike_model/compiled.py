@@ -6,7 +6,6 @@ import math
 import sys
 import tempfile
 import threading
-import warnings
 from collections import deque
 from collections.abc import Collection
 from pathlib import Path
@@ -132,11 +131,9 @@ class _FromPixels(nn.Module):
 def _graph(network: RetrievalNetwork, size: int) -> openvino.Model:
     """The network as OpenVINO's graph, for any number of pictures; its weights are in a file without a name, mapped."""
     example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
-    with warnings.catch_warnings():
-        # OpenVINO still sees by torch.jit, and the proof tells whether what it saw is true of other pictures.
-        for category in (FutureWarning, torch.jit.TracerWarning):
-            warnings.simplefilter("ignore", category)
-        graph = openvino.convert_model(_FromPixels(network).eval(), example_input=example)
+    # Not by torch.jit, which OpenVINO would take for itself: it never frees what it traced.
+    exported = torch.export.export(_FromPixels(network).eval(), (example,), dynamic_shapes={"pixels": {0: torch.export.Dim("pictures")}})
+    graph = openvino.convert_model(exported)
     graph.reshape({graph.inputs[0]: [-1, size, size, 3]})
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "graph.xml"
