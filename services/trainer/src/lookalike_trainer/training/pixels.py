@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike_images import PictureError, Preprocessing, decode, preprocess
+from lookalike_model.cores import cores
 from lookalike_runtime.data_folder import write_whole
 from lookalike_trainer.blobs import blob_path
 from lookalike_trainer.training.dataset import Picture, Unreadable
@@ -81,7 +81,7 @@ def load_pixels(
         return None
 
     failures: list[Unreadable | None] = []
-    with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(max_workers=cores()) as pool:
         for start in range(0, len(pictures), _BLOCK):
             failures += pool.map(load, range(start, min(start + _BLOCK, len(pictures))))
             progress(len(failures), len(pictures))
