@@ -92,7 +92,7 @@ def _served(setting: Setting, bundle: Bundle, pipeline: Pipeline, work: Path) ->
     (proof,) = chosen.proofs.values()
     if not chosen.ok:
         raise RuntimeError(f"on {setting.device} 1 − cosine to the golden vectors is {proof.worst:.1e}, right is ≤ {proof.tolerance:.0e}")
-    model.settle()
+    model.settle(set(chosen.threads))
     profile = ServedProfile("models/bench/versions/1", model, model.space("bench", "1"), (), chosen.threads)
     return profile, {"golden_error": proof.worst, "numerics": asdict(chosen.numerics), "threads": chosen.threads._asdict()}
 

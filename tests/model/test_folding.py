@@ -105,7 +105,7 @@ def test_rounding_once_is_rounding_each_time_and_can_be_taken_back(bundle: Bundl
     model.use(Numerics("fp32"))
     assert (model.embed_pictures(pictures) == exact).all()
     model.use(Numerics("bf16"))
-    model.settle()
+    model.settle({1})
     assert (model.embed_pictures(pictures) == rounded).all()
     held = [layer for layer in model.networks[0].modules() if any("exact" in name for name in layer.__dict__)]
     assert held == []

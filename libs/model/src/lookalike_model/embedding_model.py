@@ -79,7 +79,7 @@ class PictureModel(ABC):
             CompileError: it cannot be compiled.
         """
 
-    def settle(self, threads: Collection[int] = (1,)) -> None:
+    def settle(self, threads: Collection[int]) -> None:
         """Free what other numerics would need; `use` must not ask for them any more.
 
         Args:
