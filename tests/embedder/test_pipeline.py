@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from lookalike_embedder.callers import BatchEmbedded, FewEmbedded, Refused
+from lookalike_embedder.decode import Decoded
 from lookalike_embedder.lanes import Lane
 from lookalike_embedder.loading import ServedProfile
 from lookalike_embedder.pipeline import Pipeline
@@ -75,7 +76,7 @@ async def test_refusal_tells_its_cost_and_holds_nothing_of_the_picture(start_pip
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have no niceness of their own")
 async def test_what_computes_stands_behind_what_answers(start_pipeline: StartPipeline, profile: ServedProfile) -> None:
     ours = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    await embed(start_pipeline(), profile, [grey(1)], None)
+    await embed(start_pipeline(), profile, [grey(1), grey(2)], None)
     computing = [thread for thread in threading.enumerate() if thread.name.startswith(("decode", "device"))]
     assert {thread.name.partition("_")[0].rstrip("-0123456789") for thread in computing} == {"decode", "device"}
     assert {os.getpriority(os.PRIO_PROCESS, thread.native_id or 0) for thread in computing} == {min(19, ours + 5)}
@@ -121,12 +122,12 @@ async def test_batch_waits_no_longer_than_it_may(
     """One picture is decoded at once, the next never: the first must not wait for it."""
     decoded = asyncio.Event()
 
-    def slow(data: bytes, _: object) -> tuple[Any, float]:
+    def slow(data: bytes, _: object) -> Decoded:
         if data == b"slow":
             time.sleep(1)
-        return np.zeros((16, 16, 3), np.uint8), 0.0
+        return Decoded(np.zeros((16, 16, 3), np.uint8), 0.0)
 
-    monkeypatch.setattr("lookalike_embedder.decode._decoded", slow)
+    monkeypatch.setattr("lookalike_embedder.decoder.decode", slow)
     pipeline = start_pipeline(batch_wait_seconds=0.05)
     call = asyncio.create_task(embed(pipeline, profile, [b"fast", b"slow"], None))
     call.add_done_callback(lambda _: decoded.set())
@@ -190,13 +191,15 @@ class GatedDecoding:
     """Decodes nothing before the gate is open, and notes what was decoded in which order."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.gate, self.order = threading.Event(), list[bytes]()
-        monkeypatch.setattr("lookalike_embedder.decode._decoded", self)
+        self.gate, self.order, self.threads = threading.Event(), list[bytes](), list[str]()
+        for stage in ("decoder", "computing"):
+            monkeypatch.setattr(f"lookalike_embedder.{stage}.decode", self)
 
-    def __call__(self, data: bytes, _: object) -> tuple[Any, float]:
+    def __call__(self, data: bytes, _: object) -> Decoded:
         self.order.append(data)
+        self.threads.append(threading.current_thread().name)
         assert self.gate.wait(30)
-        return np.zeros((16, 16, 3), np.uint8), 0.0
+        return Decoded(np.zeros((16, 16, 3), np.uint8), 0.25)
 
 
 async def test_interactive_call_is_decoded_ahead_of_bulk_that_waits(
@@ -219,16 +222,48 @@ async def test_pictures_of_a_caller_that_went_are_not_decoded(
     start_pipeline: StartPipeline, profile: ServedProfile, comes_true: ComesTrue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoding, pipeline = GatedDecoding(monkeypatch), start_pipeline()
-    stays = asyncio.create_task(embed(pipeline, profile, [b"stays"], None))
+    stays = asyncio.create_task(embed(pipeline, profile, [b"stays"] * 2, None))
     await comes_true(lambda: len(decoding.order) == 1)
     goes = asyncio.create_task(embed(pipeline, profile, [b"goes"] * 5, None))
-    await comes_true(lambda: places_taken(pipeline, Lane.INTERACTIVE) == 6)
+    await comes_true(lambda: places_taken(pipeline, Lane.INTERACTIVE) == 7)
     goes.cancel()
-    await comes_true(lambda: places_taken(pipeline, Lane.INTERACTIVE) == 1)
+    await comes_true(lambda: places_taken(pipeline, Lane.INTERACTIVE) == 2)
     decoding.gate.set()
     await stays
     await embed(pipeline, profile, [b"later"], None)
-    assert decoding.order == [b"stays", b"later"]
+    assert decoding.order == [b"stays", b"stays", b"later"]
+
+
+async def test_a_lone_picture_is_decoded_where_it_is_computed_while_nothing_else_is_under_way(
+    start_pipeline: StartPipeline, profile: ServedProfile, comes_true: ComesTrue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoding, pipeline = GatedDecoding(monkeypatch), start_pipeline(queue_bytes=1 << 21)
+    lone = asyncio.create_task(embed(pipeline, profile, [b"lone"], None))
+    await comes_true(lambda: len(decoding.order) == 1)
+    beside = asyncio.create_task(embed(pipeline, profile, [b"beside"], None))
+    await comes_true(lambda: len(decoding.order) == 2)
+    decoding.gate.set()
+    few = await lone
+    assert (few.results, few.cost.decode_seconds, few.cost.batch_size, few.cost.device) == ((0,), 0.25, 1, "cpu")
+    assert 0 <= few.cost.queue_seconds < 1
+    await beside
+    await embed(pipeline, profile, [bytes(1 << 20)], None)  # large: it could keep the device for long
+    await embed(pipeline, profile, [b"two", b"two"], None)
+    assert [name.rstrip("-_0123456789") for name in decoding.threads] == ["device", *["decode"] * 4]
+
+
+async def test_a_lone_picture_whose_caller_goes_while_it_is_decoded_is_not_computed(
+    start_pipeline: StartPipeline, profile: ServedProfile, model: Any, comes_true: ComesTrue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoding, pipeline = GatedDecoding(monkeypatch), start_pipeline()
+    goes = asyncio.create_task(embed(pipeline, profile, [b"goes"], None))
+    await comes_true(lambda: len(decoding.order) == 1)
+    goes.cancel()
+    await comes_true(lambda: places_taken(pipeline, Lane.INTERACTIVE) == 0)
+    decoding.gate.set()
+    await comes_true(lambda: pipeline._worker.is_free)
+    assert model.batches == []
+    assert len((await embed(pipeline, profile, [b"stays"], None)).results) == 1
 
 
 async def test_bulk_batches_are_as_short_as_one_picture_while_calls_come_in(

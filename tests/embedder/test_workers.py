@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any, cast
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytest
@@ -18,8 +20,36 @@ from lookalike_embedder.workers import DeviceWorkers
 from lookalike_model.fingerprint import Space
 
 
-def pixels(count: int) -> NDArray[np.uint8]:
-    return np.zeros((count, 16, 16, 3), np.uint8)
+class Ran(NamedTuple):
+    result: Any
+    share: float
+
+
+def answered() -> tuple[asyncio.Future[Ran], Callable[[Future[Any], float], None]]:
+    """Return a future, and what sets it to what came of work."""
+    ran: asyncio.Future[Ran] = asyncio.get_running_loop().create_future()
+
+    def done(running: Future[Any], share: float) -> None:
+        if (error := running.exception()) is None:
+            ran.set_result(Ran(running.result(), share))
+        else:
+            ran.set_exception(error)
+
+    return ran, done
+
+
+def submit(worker: DeviceWorker, model: Any, threads: Threads, pictures: int) -> asyncio.Future[Ran]:
+    """Have `model` run over so many pictures."""
+    ran, done = answered()
+    worker.submit(lambda: model.embed(np.zeros((pictures, 16, 16, 3), np.uint8)), threads, done, single=pictures == 1)
+    return ran
+
+
+def submit_one(workers: DeviceWorkers, profile: ServedProfile) -> asyncio.Future[Ran]:
+    """Have a profile's model run over one picture."""
+    ran, done = answered()
+    workers.submit(profile, lambda model: model.embed(np.zeros((1, 16, 16, 3), np.uint8)), done, single=True)
+    return ran
 
 
 async def test_batches_go_to_the_device_with_the_fewest(model: Any) -> None:
@@ -28,12 +58,12 @@ async def test_batches_go_to_the_device_with_the_fewest(model: Any) -> None:
     workers = DeviceWorkers((1, 1))
     model.gate.clear()
     others.gate.clear()
-    running = [workers.submit(profile, pixels(1))]
+    running = [submit_one(workers, profile)]
     assert workers.is_idle(profile)
-    running.append(workers.submit(profile, pixels(1)))
+    running.append(submit_one(workers, profile))
     assert not workers.is_idle(profile)
     assert workers.has_room
-    running += [workers.submit(profile, pixels(1)) for _ in range(2)]
+    running += [submit_one(workers, profile) for _ in range(2)]
     assert not workers.has_room
     others.gate.set()
     await asyncio.wait_for(running[1], 30)
@@ -49,16 +79,16 @@ async def test_batches_go_to_the_device_with_the_fewest(model: Any) -> None:
 async def test_batches_run_side_by_side_as_far_as_the_cores_go_and_one_waits(model: Any, comes_true: Any) -> None:
     worker, two = DeviceWorker(5), Threads(2, 4)
     model.gate.clear()
-    running = [worker.submit(model, two, pixels(2)), worker.submit(model, two, pixels(3))]
+    running = [submit(worker, model, two, 2), submit(worker, model, two, 3)]
     await comes_true(lambda: len(model.batches) == 2)
     assert (worker.is_idle(two), worker.is_idle(Threads(1, 1)), worker.has_room) == (False, True, True)
-    running.append(worker.submit(model, two, pixels(4)))
+    running.append(submit(worker, model, two, 4))
     assert (worker.has_room, worker.is_idle(Threads(1, 1)), worker.batches) == (False, False, 3)
     await asyncio.sleep(0.05)
     assert sorted(model.batches) == [2, 3]
     model.gate.set()
     computed = await asyncio.wait_for(asyncio.gather(*running), 30)
-    assert [(len(each.vectors), each.share) for each in computed] == [(2, 0.4), (3, 0.4), (4, 0.4)]
+    assert [(len(each.result), each.share) for each in computed] == [(2, 0.4), (3, 0.4), (4, 0.4)]
     assert (worker.batches, worker.is_idle(two)) == (0, True)
     worker.close()
 
@@ -74,7 +104,7 @@ async def test_a_single_picture_alone_has_threads_of_its_own_as_far_as_there_are
     model.embed = embed
     worker = DeviceWorker(capacity)
     for count in (1, 2, 1):
-        computed = await asyncio.wait_for(worker.submit(model, Threads(1, 4), pixels(count)), 30)
+        computed = await asyncio.wait_for(submit(worker, model, Threads(1, 4), count), 30)
         assert computed.share == (taken if count == 1 else 1) / capacity
     assert seen == [taken, 1, taken]
     worker.close()
@@ -83,7 +113,7 @@ async def test_a_single_picture_alone_has_threads_of_its_own_as_far_as_there_are
 async def test_a_single_picture_beside_a_batch_takes_what_a_batch_takes(model: Any, comes_true: Any) -> None:
     worker = DeviceWorker(2)
     model.gate.clear()
-    running = [worker.submit(model, Threads(1, 2), pixels(count)) for count in (3, 1)]
+    running = [submit(worker, model, Threads(1, 2), count) for count in (3, 1)]
     await comes_true(lambda: len(model.batches) == 2)
     model.gate.set()
     assert [computed.share for computed in await asyncio.gather(*running)] == [0.5, 0.5]
@@ -99,10 +129,10 @@ async def test_what_a_network_raises_reaches_its_batch_alone(model: Any) -> None
         return np.zeros((len(given), 3), np.float32)
 
     model.embed = embed
-    broken, sound = worker.submit(model, Threads(), pixels(2)), worker.submit(model, Threads(), pixels(3))
+    broken, sound = submit(worker, model, Threads(), 2), submit(worker, model, Threads(), 3)
     with pytest.raises(RuntimeError, match="out of luck"):
         await broken
-    assert len((await sound).vectors) == 3
+    assert len((await sound).result) == 3
     worker.close()
 
 
@@ -117,20 +147,19 @@ async def test_single_pictures_and_their_trials_share_one_thread(model: Any) -> 
     model.embed = embed
     worker = DeviceWorker(2)
     for count in (1, 2, 1):
-        await worker.submit(model, Threads(1, 2), pixels(count))
+        await submit(worker, model, Threads(1, 2), count)
     first, batch, second = seen
     assert first == second == await asyncio.to_thread(worker.try_alone, threading.get_ident)
     assert batch != first
     worker.close()
 
 
-async def test_what_waits_when_the_worker_ends_is_cancelled(model: Any, comes_true: Any) -> None:
+async def test_what_waits_when_the_worker_ends_is_not_run(model: Any, comes_true: Any) -> None:
     worker = DeviceWorker(1)
     model.gate.clear()
-    running, waiting = (worker.submit(model, Threads(), pixels(count)) for count in (2, 3))
+    running, waiting = (submit(worker, model, Threads(), count) for count in (2, 3))
     await comes_true(lambda: len(model.batches) == 1)
     worker.close()
-    assert waiting.cancelled()
     model.gate.set()
-    assert len((await running).vectors) == 2
-    assert model.batches == [2]
+    assert len((await running).result) == 2
+    assert (model.batches, waiting.done()) == ([2], False)

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from functools import partial
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from lookalike_embedder.computing import Computed, compute, decode_and_compute
+from lookalike_embedder.decode import Decoded
 from lookalike_embedder.lanes import Lane, LaneQueue, Turn
 from lookalike_embedder.loading import ServedProfile
 from lookalike_embedder.pace import Pace
 from lookalike_embedder.pictures import Caller, Cost, PictureOnItsWay
-from lookalike_embedder.worker import Computed
 from lookalike_embedder.workers import DeviceWorkers
+from lookalike_images import PictureError
 
 log = structlog.get_logger()
 
@@ -42,7 +47,6 @@ class Batcher:
         self._queue: LaneQueue[ServedProfile, PictureOnItsWay] = LaneQueue()
         self._being_decoded: Counter[tuple[Lane, ServedProfile]] = Counter()
         self._changed = asyncio.Event()
-        self._answering: set[asyncio.Task[None]] = set()
         self._paces: dict[str, Pace] = {}
         self._calls_expected_until = 0.0
         self.seconds_per_picture = Pace().seconds_per_picture
@@ -64,6 +68,18 @@ class Batcher:
             picture.data, picture.pixels, picture.decoded_at = None, pixels, time.perf_counter()
             self._queue.put(picture.caller.lane, picture.caller.model, picture)
         self._arrived(picture)
+
+    def try_at_once(self, picture: PictureOnItsWay) -> bool:
+        """Decode a picture and compute its vector in one thread, if nothing else is on its way here; say whether that is so.
+
+        That saves two changes of threads, which are a good part of what a call takes besides.
+        """
+        if not self._worker.is_free or self._being_decoded or self._queue.next_turn() is not None:
+            return False
+        self._calls_expected_until = time.monotonic() + CALLS_EXPECTED_SECONDS
+        work, done = partial(decode_and_compute, picture), partial(self._answer_at_once, picture)
+        self._worker.submit(picture.caller.model, work, done, single=True)
+        return True
 
     async def run(self) -> None:
         """Make batches until cancelled."""
@@ -116,32 +132,35 @@ class Batcher:
         pixels = np.stack([picture.pixels for picture in batch if picture.pixels is not None])
         for picture in batch:
             picture.pixels = None
-        computing = self._worker.submit(batch[0].caller.model, pixels)
-        computing.add_done_callback(lambda _: self._changed.set())
-        task = asyncio.create_task(self._answer(batch, computing))
-        self._answering.add(task)
-        task.add_done_callback(self._answering.discard)
+        work, done = partial(compute, pixels), partial(self._answer_batch, batch)
+        self._worker.submit(batch[0].caller.model, work, done, single=len(batch) == 1)
 
-    async def _answer(self, batch: list[PictureOnItsWay], computing: asyncio.Future[Computed]) -> None:
+    def _answer_at_once(self, picture: PictureOnItsWay, running: Future[tuple[Decoded, Computed | None]], share: float) -> None:
+        self._changed.set()
+        with _answering([picture]):
+            decoded, computed = running.result()
+            picture.decode_seconds = decoded.seconds
+            if isinstance(decoded.pixels, PictureError):
+                picture.caller.refused(picture.key, decoded.pixels, Cost(decode_seconds=decoded.seconds))
+            elif computed is not None:
+                picture.decoded_at = computed.started
+                self._embedded([picture], computed, share)
+
+    def _answer_batch(self, batch: list[PictureOnItsWay], running: Future[Computed], share: float) -> None:
+        self._changed.set()
+        with _answering(batch):
+            self._embedded(batch, running.result(), share)
+
+    def _embedded(self, batch: list[PictureOnItsWay], computed: Computed, share: float) -> None:
+        pace = self._pace(batch[0].caller.model)
+        pace.note(len(batch), computed.seconds)
+        self.seconds_per_picture = pace.seconds_per_picture * share
         rows: dict[Caller, list[int]] = {}
         for row, picture in enumerate(batch):
             rows.setdefault(picture.caller, []).append(row)
-        try:
-            computed = await computing
-        except Exception as error:
-            log.exception("batch_failed", model=batch[0].caller.model.name, pictures=len(batch))
-            for caller in rows:
-                caller.failed(error)
-        else:
-            pace = self._pace(batch[0].caller.model)
-            pace.note(len(batch), computed.seconds)
-            self.seconds_per_picture = pace.seconds_per_picture * computed.share
-            for caller, own in rows.items():
-                cost = _cost([batch[row] for row in own], computed, len(batch))
-                caller.embedded([batch[row].key for row in own], computed.vectors[own], cost)
-        finally:
-            for picture in batch:
-                picture.leave()
+        for caller, own in rows.items():
+            cost = _cost([batch[row] for row in own], computed, len(batch))
+            caller.embedded([batch[row].key for row in own], computed.vectors[own], cost)
 
     def _arrived(self, picture: PictureOnItsWay) -> None:
         key = picture.caller.lane, picture.caller.model
@@ -149,6 +168,20 @@ class Batcher:
         if not self._being_decoded[key]:
             del self._being_decoded[key]
         self._changed.set()
+
+
+@contextmanager
+def _answering(batch: list[PictureOnItsWay]) -> Iterator[None]:
+    """End the way of pictures after the block; what fails in it, fails their callers."""
+    try:
+        yield
+    except Exception as error:
+        log.exception("batch_failed", model=batch[0].caller.model.name, pictures=len(batch))
+        for caller in {picture.caller for picture in batch}:
+            caller.failed(error)
+    finally:
+        for picture in batch:
+            picture.leave()
 
 
 def _stays(picture: PictureOnItsWay) -> bool:

@@ -1,4 +1,4 @@
-"""The way of a picture, put together: a place, `decode`, `batcher`, `worker`, and back to its caller."""
+"""The way of a picture, put together: a place, `decoder`, `batcher`, `worker`, and back to its caller."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import structlog
 
 from lookalike_embedder.batcher import Batcher
 from lookalike_embedder.callers import FewCaller, FewEmbedded, StreamCaller
-from lookalike_embedder.decode import Decoder
+from lookalike_embedder.decoder import Decoder
 from lookalike_embedder.lanes import Lane
 from lookalike_embedder.loading import ServedProfile
+from lookalike_embedder.pictures import PictureOnItsWay
 from lookalike_embedder.places import Places
 from lookalike_embedder.workers import DeviceWorkers
 from lookalike_runtime.errors import ResourceExhausted
@@ -24,6 +25,9 @@ from lookalike_runtime.errors import ResourceExhausted
 log = structlog.get_logger()
 
 T = TypeVar("T")
+
+# Decoding that takes longer than computing would keep a device from others' pictures.
+_AT_ONCE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ class Pipeline:
             caller = FewCaller(model, deadline, len(pictures))
             try:
                 for key in range(len(pictures)):
-                    self._decoder.put(caller.enter(key, pictures[key]))
+                    self._send(caller.enter(key, pictures[key]), alone=len(pictures) == 1)
                 pictures.clear()
                 return await caller.answer()
             finally:
@@ -116,6 +120,10 @@ class Pipeline:
         if stream.gone:
             picture.leave()
         else:
+            self._decoder.put(picture)
+
+    def _send(self, picture: PictureOnItsWay, *, alone: bool) -> None:
+        if not (alone and len(picture.data or b"") <= _AT_ONCE_BYTES and self._batcher.try_at_once(picture)):
             self._decoder.put(picture)
 
     @contextmanager

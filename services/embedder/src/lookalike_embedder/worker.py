@@ -3,45 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from lookalike_embedder.priority import stand_back
 from lookalike_embedder.trial import Threads
-from lookalike_model.embedding_model import PictureModel
 
 T = TypeVar("T")
 
 
-class Computed(NamedTuple):
-    """What the device made of a batch."""
-
-    vectors: NDArray[np.float32]
-    """[n, dim]."""
-    started: float
-    """When it began, of time.perf_counter."""
-    seconds: float
-    """How long it took."""
-    share: float
-    """How much of the device it took meanwhile, in (0, 1]."""
-    device: str
-    """Where, such as `cpu` or `cuda:0`."""
-    precision: str
-    """In which precision, such as `fp32`."""
+Done = Callable[[Future[T], float], None]
+"""Takes what came of work, and how much of the device it had meanwhile, in (0, 1]."""
 
 
-class _Batch(NamedTuple):
-    model: PictureModel
-    pixels: NDArray[np.uint8]
+class _Work(NamedTuple, Generic[T]):
+    run: Callable[[], T]
+    single: bool
     threads: Threads
-    computed: asyncio.Future[Computed]
+    done: Done[T]
 
 
 class DeviceWorker:
@@ -59,7 +44,7 @@ class DeviceWorker:
         self._lanes = [ThreadPoolExecutor(1, "device", stand_back) for _ in range(capacity)]
         self._free = list(range(capacity))
         self._taken = 0
-        self._waiting: deque[_Batch] = deque()
+        self._waiting: deque[_Work[Any]] = deque()
 
     @property
     def batches(self) -> int:
@@ -75,12 +60,13 @@ class DeviceWorker:
         """Whether a batch with so many threads would run at once."""
         return not self._waiting and self._fits(threads)
 
-    def submit(self, model: PictureModel, threads: Threads, pixels: NDArray[np.uint8]) -> asyncio.Future[Computed]:
-        """Run `model` over a batch of pixels, as its `inputs` lays them out, as soon as there are threads for it."""
-        computed: asyncio.Future[Computed] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Batch(model, pixels, threads, computed))
+    def submit(self, run: Callable[[], T], threads: Threads, done: Done[T], *, single: bool) -> None:
+        """Call `run`, which runs a network over one picture if it is `single`, as soon as there are threads for it.
+
+        `done` is called on the event loop.
+        """
+        self._waiting.append(_Work(run, single, threads, done))
         self._start_waiting()
-        return computed
 
     def try_alone(self, work: Callable[[], T]) -> T:
         """Return what `work` returns in the thread of single pictures, after what runs there; may be called from other threads."""
@@ -88,8 +74,6 @@ class DeviceWorker:
 
     def close(self) -> None:
         """End the threads; what waits is not run."""
-        for batch in self._waiting:
-            batch.computed.cancel()
         self._waiting.clear()
         for lane in self._lanes:
             lane.shutdown(wait=False, cancel_futures=True)
@@ -101,35 +85,30 @@ class DeviceWorker:
         while self._waiting and self._fits(self._waiting[0].threads):
             self._start(self._waiting.popleft())
 
-    def _start(self, batch: _Batch) -> None:
-        alone = len(batch.pixels) == 1 and not self._taken
-        threads = min(self._capacity, batch.threads.single if alone else batch.threads.batch)
+    def _start(self, work: _Work[Any]) -> None:
+        alone = work.single and not self._taken
+        threads = min(self._capacity, work.threads.single if alone else work.threads.batch)
         lane = self._free.pop(0 if alone else -1)
         self._taken += threads
-        share = threads / self._capacity
-        computing = asyncio.get_running_loop().run_in_executor(self._lanes[lane], _compute, batch.model, batch.pixels, threads, share)
 
-        def end(done: asyncio.Future[Computed]) -> None:
+        def end(running: Future[Any]) -> None:
             self._taken -= threads
             self._free = sorted([lane, *self._free])
-            _pass_on(done, batch.computed)
             self._start_waiting()
+            work.done(running, threads / self._capacity)
 
-        computing.add_done_callback(end)
-
-
-def _pass_on(done: asyncio.Future[Computed], computed: asyncio.Future[Computed]) -> None:
-    if computed.done() or done.cancelled():
-        computed.cancel()
-    elif (error := done.exception()) is not None:
-        computed.set_exception(error)
-    else:
-        computed.set_result(done.result())
+        loop = asyncio.get_running_loop()
+        running = self._lanes[lane].submit(_with_threads, threads, work.run)
+        running.add_done_callback(partial(_call_soon, loop, end))
 
 
-def _compute(model: PictureModel, pixels: NDArray[np.uint8], threads: int, share: float) -> Computed:
-    started = time.perf_counter()
+def _call_soon(loop: asyncio.AbstractEventLoop, end: Callable[[Future[T]], None], running: Future[T]) -> None:
+    if not running.cancelled():
+        with suppress(RuntimeError):  # the server has ended meanwhile
+            loop.call_soon_threadsafe(end, running)
+
+
+def _with_threads(threads: int, run: Callable[[], T]) -> T:
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
-    vectors = model.embed(pixels)
-    return Computed(vectors, started, time.perf_counter() - started, share, str(model.device), model.precision)
+    return run()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lookalike_embedder.loading import ServedProfile
-from lookalike_embedder.worker import Computed, DeviceWorker
+from lookalike_embedder.worker import DeviceWorker, Done
+from lookalike_model.embedding_model import PictureModel
 
 T = TypeVar("T")
 
@@ -31,10 +29,15 @@ class DeviceWorkers:
         """Whether a batch for a profile would run at once on one of them."""
         return any(worker.is_idle(profile.threads) for worker in self._workers)
 
-    def submit(self, profile: ServedProfile, pixels: NDArray[np.uint8]) -> asyncio.Future[Computed]:
-        """Run a profile's model over a batch of pixels, as its `inputs` lays them out."""
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing runs or waits on one of them."""
+        return any(not worker.batches for worker in self._workers)
+
+    def submit(self, profile: ServedProfile, run: Callable[[PictureModel], T], done: Done[T], *, single: bool) -> None:
+        """Call `run` with a profile's model, over one picture if it is `single`, and then `done`, as `DeviceWorker` does."""
         number = min(range(len(self._workers)), key=lambda each: self._workers[each].batches)
-        return self._workers[number].submit(profile.on(number), profile.threads, pixels)
+        self._workers[number].submit(partial(run, profile.on(number)), profile.threads, done, single=single)
 
     def try_alone(self, work: Callable[[], T]) -> T:
         """Return what `work` returns in the first device's thread for single pictures; may be called from other threads."""
