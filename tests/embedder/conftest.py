@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -56,7 +56,7 @@ async def start_pipeline(model: Any) -> AsyncIterator[Callable[..., Pipeline]]:
     """Start a pipeline with other limits than the usual ones."""
     started: list[Pipeline] = []
 
-    def start(**limits: float) -> Pipeline:
+    def start(capacities: Sequence[int] = (1,), **limits: float) -> Pipeline:
         usual: dict[str, Any] = {
             "queue_pictures": 64,
             "queue_bytes": 1 << 20,
@@ -65,7 +65,7 @@ async def start_pipeline(model: Any) -> AsyncIterator[Callable[..., Pipeline]]:
             "batch_wait_seconds": 0.05,
             "decode_threads": 1,
         }
-        pipeline = Pipeline(PipelineLimits(**{**usual, **limits}))
+        pipeline = Pipeline(PipelineLimits(**{**usual, **limits}), capacities)
         pipeline.start()
         started.append(pipeline)
         return pipeline

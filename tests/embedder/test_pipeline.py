@@ -291,6 +291,28 @@ async def test_bulk_batches_are_as_short_as_one_picture_while_calls_come_in(
     assert model.batches[2] == 1, "the call is next after the batch that ran"
 
 
+async def test_bulk_leaves_room_for_a_call_on_the_device_while_calls_come_in(
+    start_pipeline: StartPipeline, profile: ServedProfile, model: Any, comes_true: ComesTrue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lookalike_embedder.batcher.CALLS_EXPECTED_SECONDS", 30)
+    pipeline = start_pipeline(capacities=(2,))
+    await embed(pipeline, profile, [grey(1)], None)
+    model.started.acquire()
+    stream = pipeline.open_stream(profile, None)
+    model.gate.clear()
+    for sequence in range(6):
+        await pipeline.put(stream, sequence, grey(0))
+    await wait_for_batch(model)
+    await comes_true(lambda: not pipeline._batcher._being_decoded)
+    await asyncio.sleep(0.05)
+    assert model.batches == [1, 1], "a second batch of the stream runs beside the first"
+    call = asyncio.create_task(embed(pipeline, profile, [grey(9)], None))
+    await wait_for_batch(model)
+    await comes_true(lambda: pipeline._batcher._queue.next_turn().lane is Lane.BULK)  # type: ignore[union-attr]
+    model.gate.set()
+    assert (await call).vectors[0, 0] == 9
+
+
 async def test_bulk_batches_are_full_again_once_no_calls_come(
     start_pipeline: StartPipeline, profile: ServedProfile, model: Any, comes_true: ComesTrue, monkeypatch: pytest.MonkeyPatch
 ) -> None:

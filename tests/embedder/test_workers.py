@@ -93,6 +93,20 @@ async def test_batches_run_side_by_side_as_far_as_the_cores_go_and_one_waits(mod
     worker.close()
 
 
+@pytest.mark.parametrize(("capacity", "batch", "beside"), [(1, 1, 0), (2, 2, 0), (2, 1, 0), (3, 1, 1), (5, 2, 0), (6, 2, 1)])
+async def test_leaving_room_is_for_the_batch_and_another(model: Any, comes_true: Any, capacity: int, batch: int, beside: int) -> None:
+    worker, threads = DeviceWorker(capacity), Threads(batch, capacity)
+    model.gate.clear()
+    assert worker.leaves_room(threads), "alone on the device a batch may run in any case"
+    running = []
+    while worker.leaves_room(threads):
+        running.append(submit(worker, model, threads, 2))
+    assert len(running) == 1 + beside
+    model.gate.set()
+    await asyncio.gather(*running)
+    worker.close()
+
+
 @pytest.mark.parametrize(("capacity", "taken"), [(4, 4), (2, 2)])
 async def test_a_single_picture_alone_has_threads_of_its_own_as_far_as_there_are_any(model: Any, capacity: int, taken: int) -> None:
     seen: list[int] = []

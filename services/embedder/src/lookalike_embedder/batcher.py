@@ -36,8 +36,8 @@ class Batcher:
     its first picture has waited `wait_seconds`. While the device is busy only a full batch leaves the queue, for the
     channel; anything else stays, so that it grows and interactive calls can go ahead.
 
-    While interactive calls come in, a bulk batch goes to an idle device only, and has as many pictures as take about
-    the time of one: so a call waits for no more than that before its own batch.
+    While interactive calls come in, a bulk batch goes to a device only that it leaves room on, or that is idle, and has as many
+    pictures as take about the time of one: so a call waits for no more than that before its own batch.
     """
 
     def __init__(self, worker: DeviceWorkers, batch_size: int, wait_seconds: float) -> None:
@@ -111,7 +111,7 @@ class Batcher:
 
     def _delay(self, turn: Turn[ServedProfile, PictureOnItsWay], most: int) -> float | None:
         """Return the seconds until a batch should leave the queue; None: not before something changes."""
-        if not self._worker.has_room or (self._yields(turn) and not self._worker.is_idle(turn.key)):
+        if not self._worker.has_room or (self._yields(turn) and not self._worker.leaves_room(turn.key)):
             return None
         if turn.waiting >= most:
             return 0

@@ -60,6 +60,10 @@ class DeviceWorker:
         """Whether a batch with so many threads would run at once."""
         return not self._waiting and self._fits(threads)
 
+    def leaves_room(self, threads: Threads) -> bool:
+        """Whether a batch with so many threads would run at once, and another could beside it; at all, if it has the device alone."""
+        return not self._waiting and (not self._taken or self._taken + 2 * threads.batch <= self._capacity)
+
     def submit(self, run: Callable[[], T], threads: Threads, done: Done[T], *, single: bool) -> None:
         """Call `run`, which runs a network over one picture if it is `single`, as soon as there are threads for it.
 

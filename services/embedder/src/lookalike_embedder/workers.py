@@ -29,6 +29,10 @@ class DeviceWorkers:
         """Whether a batch for a profile would run at once on one of them."""
         return any(worker.is_idle(profile.threads) for worker in self._workers)
 
+    def leaves_room(self, profile: ServedProfile) -> bool:
+        """Whether a batch for a profile would run at once on one of them and leave room for another."""
+        return any(worker.leaves_room(profile.threads) for worker in self._workers)
+
     @property
     def is_free(self) -> bool:
         """Whether nothing runs or waits on one of them."""
