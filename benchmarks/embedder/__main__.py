@@ -76,7 +76,7 @@ def _one_server(asked: argparse.Namespace, pictures: list[bytes], work: Path) ->
 def _arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("out/bench-embedder"))
-    parser.add_argument("--pictures", type=Path, help="folder of pictures; drawn with the spectrum of photographs without it")
+    parser.add_argument("--pictures", type=Path, help="folder of pictures; without it crops of scikit-learn's two photographs")
     parser.add_argument("--count", type=int, default=256, help="pictures")
     parser.add_argument("--side", type=int, default=500, help="their pixels a side")
     parser.add_argument("--size", type=int, default=224, help="pixels a side that the networks take")

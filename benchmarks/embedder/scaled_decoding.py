@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn.functional import normalize
 
-from benchmarks.embedder.pictures import jpegs
+from benchmarks.embedder.pictures import drawn_jpegs, jpegs
 from lookalike_images import Preprocessing, preprocess
 
 _SIZE = 224
@@ -32,7 +32,7 @@ def measure(sides: Sequence[int], gaps: Sequence[int], count: int, folder: Path 
     network = _network()
     rows: list[dict[str, Any]] = []
     for side in sides:
-        pictures = jpegs(count, side, folder)
+        pictures = jpegs(count, side, folder) if folder else drawn_jpegs(count, side)
         whole, whole_ms = _pixels(pictures, None)
         wanted = _vectors(network, whole)
         for gap in gaps:

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.embedder.__main__ import _arguments, run
 from benchmarks.embedder.bundle import make_bundle
 from benchmarks.embedder.litserve_peer import LitServeProcess, settings
-from benchmarks.embedder.pictures import jpegs
+from benchmarks.embedder.pictures import drawn_jpegs, jpegs
 from benchmarks.embedder.report import BOUNDS, missed, report
 from benchmarks.embedder.throughput import compare
 from lookalike_images import decode
@@ -92,9 +92,10 @@ def test_litserve_gives_as_many_vectors_as_it_is_sent_pictures(tmp_path: Path) -
         server.stop()
 
 
-def test_pictures_are_those_of_the_folder_or_drawn(tmp_path: Path) -> None:
-    drawn = jpegs(3, 40, None)
-    assert len(set(drawn)) == 3
-    assert drawn == jpegs(3, 40, None)
-    (tmp_path / "a.jpg").write_bytes(drawn[0])
+def test_pictures_are_those_of_the_folder_or_crops_of_photographs(tmp_path: Path) -> None:
+    crops = jpegs(3, 40, None)
+    assert len(set(crops)) == 3
+    assert crops == jpegs(3, 40, None)
+    assert {decode(data).size for data in [*crops, *drawn_jpegs(2, 40)]} == {(40, 40)}
+    (tmp_path / "a.jpg").write_bytes(crops[0])
     assert [decode(data).size for data in jpegs(2, 30, tmp_path)] == [(30, 30)] * 2
