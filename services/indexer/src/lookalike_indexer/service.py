@@ -78,9 +78,7 @@ class IndexerService:
         collection_servicer = CollectionServicer(self._catalog, self._collections, self._lifecycle)
         collections_pb2_grpc.add_CollectionServiceServicer_to_server(collection_servicer, server)
         items_pb2_grpc.add_ItemServiceServicer_to_server(ItemServicer(self._collections), server)
-        search_pb2_grpc.add_SearchServiceServicer_to_server(
-            SearchServicer(self._collections, Rankings(self._folder.path / RANK_FOLDER)), server
-        )
+        search_pb2_grpc.add_SearchServiceServicer_to_server(SearchServicer(self._collections, self._rankings), server)
         build_servicer = BuildServicer(self._catalog, self._collections, self._builds, self._queue)
         builds_pb2_grpc.add_BuildServiceServicer_to_server(build_servicer, server)
         snapshot_servicer = SnapshotServicer(self._catalog, self._collections, self._lifecycle, self._folder.path / SCRATCH_FOLDER)
