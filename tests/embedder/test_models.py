@@ -358,7 +358,8 @@ async def test_alias_whose_old_version_is_deleted_waits_for_the_new_one(registry
         registry.publish("m", 2)
         registry.aliases["m", "production"] = 2
         del registry.versions["m", 1]
-        await comes_true(lambda: any(v.state is ServingState.LOADING for v in models.in_memory_or_failed()))
+        # A look may have come between the lines above.
+        await comes_true(lambda: [(v.number, v.state) for v in models.in_memory_or_failed()] == [(2, ServingState.LOADING)])
         asking = asyncio.create_task(name_of(models, aliased()))
         await asyncio.sleep(0.02)
         assert not asking.done()
