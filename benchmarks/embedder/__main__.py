@@ -59,15 +59,22 @@ def _one_server(asked: argparse.Namespace, pictures: list[bytes], work: Path) ->
     bundle = make_bundle(work / "bundle", asked.small, asked.size)
     ours = EmbedderProcess(work / "data", bundle)
     try:
+        told: dict[str, Any] = {}
+        overhead = latency.Overhead(ours, bundle, pictures, asked.calls)
         _tell("latency")
-        told: dict[str, Any] = {"unary": latency.overhead(ours, bundle, pictures, asked.calls)}
+        overhead.turn()
         told["concurrency"] = latency.against_concurrency(ours, pictures, asked.callers, asked.seconds)
+        overhead.turn()
         _tell("interactive calls beside a stream")
         told["beside_bulk"] = overload.beside_bulk(ours, pictures, asked.overload_seconds)
+        overhead.turn()
         _tell("overload")
         told["overload"] = overload.overload(ours, pictures, asked.overload_seconds, asked.overload_seconds)
+        overhead.turn()
         _tell("soak")
         told["soak"] = soak.soak(ours, pictures, asked.soak_warm_seconds, asked.soak_seconds)
+        overhead.turn()
+        told["unary"] = overhead.told()
     finally:
         ours.stop()
     return told
@@ -87,7 +94,7 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--no-litserve", dest="litserve", action="store_false", help="leave LitServe out")
     parser.add_argument("--seconds", type=float, default=10, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=5, help="turns of bare loop, stream and LitServe")
-    parser.add_argument("--calls", type=int, default=300, help="single calls on an idle server")
+    parser.add_argument("--calls", type=int, default=300, help="single calls on an idle server, in each of five turns")
     parser.add_argument("--callers", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32], help="concurrent callers")
     parser.add_argument("--overload-seconds", type=float, default=60)
     parser.add_argument("--soak-seconds", type=float, default=900)

@@ -21,33 +21,43 @@ _WARM_CALLS = 5
 _TRIAL_SECONDS = 0.5
 
 
-def overhead(ours: EmbedderProcess, bundle: Bundle, pictures: Sequence[bytes], calls: int) -> dict[str, Any]:
-    """Return what a call adds to decoding and running the network in process, in ms.
+class Overhead:
+    """What a call adds to decoding and running the network in process, in turns that other measurements come between.
 
-    The two take turns and compute alike, but for the threads: in process it has as many as are fastest there.
+    The two alternate and compute alike, but for the threads: in process it has as many as are fastest there.
     """
-    model = load_model(for_inference(bundle))
-    model.use(ours.numerics())
-    torch.set_num_threads(min((1, cores()), key=lambda threads: seconds_of_one(model, threads, _TRIAL_SECONDS)))
 
-    def in_process(data: bytes) -> float:
+    def __init__(self, ours: EmbedderProcess, bundle: Bundle, pictures: Sequence[bytes], calls: int) -> None:
+        """`calls` are made in each turn."""
+        self._ours = ours
+        self._pictures = pictures
+        self._calls = calls
+        self._turns: list[dict[str, Any]] = []
+        self._model = load_model(for_inference(bundle))
+        self._model.use(ours.numerics())
+        self._threads = min((1, cores()), key=lambda threads: seconds_of_one(self._model, threads, _TRIAL_SECONDS))
+
+    def turn(self) -> None:
+        """Measure once more."""
+        torch.set_num_threads(self._threads)
+        called, alone = [], []
+        for number in range(_WARM_CALLS + self._calls):
+            data = self._pictures[number % len(self._pictures)]
+            called.append(self._ours.embed([data]))
+            alone.append(self._in_process(data))
+        called, alone = called[_WARM_CALLS:], alone[_WARM_CALLS:]
+        overhead = 1e3 * (statistics.median(called) - statistics.median(alone))
+        self._turns.append({"overhead_ms": overhead, "call_ms": percentiles(called), "in_process_ms": percentiles(alone)})
+
+    def told(self) -> dict[str, Any]:
+        """Return the turns, and the median of what they found."""
+        median = statistics.median(turn["overhead_ms"] for turn in self._turns)
+        return {"unary_overhead_ms": median, "turns": self._turns, "in_process_threads": self._threads, "calls": self._calls}
+
+    def _in_process(self, data: bytes) -> float:
         started = time.perf_counter()
-        model.embed(model.inputs.pixels(data)[None])
+        self._model.embed(self._model.inputs.pixels(data)[None])
         return time.perf_counter() - started
-
-    called, alone = [], []
-    for number in range(_WARM_CALLS + calls):
-        data = pictures[number % len(pictures)]
-        called.append(ours.embed([data]))
-        alone.append(in_process(data))
-    called, alone = called[_WARM_CALLS:], alone[_WARM_CALLS:]
-    return {
-        "unary_overhead_ms": 1e3 * (statistics.median(called) - statistics.median(alone)),
-        "call_ms": percentiles(called),
-        "in_process_ms": percentiles(alone),
-        "in_process_threads": torch.get_num_threads(),
-        "calls": calls,
-    }
 
 
 def against_concurrency(ours: EmbedderProcess, pictures: Sequence[bytes], callers: Sequence[int], seconds: float) -> list[dict[str, Any]]:
