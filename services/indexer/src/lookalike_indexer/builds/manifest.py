@@ -19,7 +19,8 @@ NEIGHBOURS_FILE = "neighbours.u32"
 WEIGHTS_FILE = "weights.f32"
 SIMILARITIES_FILE = "similarities.f32"
 # 2: with a plan. 3: one projection for all sources, and what was measured; an augmented build keeps the raw vectors and the neighbours.
-_FORMAT = 3
+# 4: scans by columns.
+_FORMAT = 4
 
 
 class DamagedBuild(Exception):

@@ -36,7 +36,7 @@ class Kind(NamedTuple):
 
 KINDS: Final[dict[Source, Kind]] = {
     "annoy": Kind("trees-{0.reduced_dim}-{0.trees}.ann", write_trees, AnnoyCandidates),
-    "scan": Kind("scan-{0.reduced_dim}.f32", write_scan, ScanCandidates),
+    "scan": Kind("scan-{0.reduced_dim}.columns.f32", write_scan, ScanCandidates),
     "hnsw": Kind("graph-{0.reduced_dim}-{0.links}.hnsw", write_graph, HnswCandidates),
 }
 

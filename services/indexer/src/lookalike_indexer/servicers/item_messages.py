@@ -15,7 +15,7 @@ from lookalike_indexer.admission import Change, Offer
 from lookalike_indexer.filters import PAYLOAD, Value
 from lookalike_indexer.records import Space
 from lookalike_indexer.servicers.filter_messages import is_key
-from lookalike_indexer.servicers.translate import space_message, timestamp
+from lookalike_indexer.servicers.translate import set_timestamp, space_message
 from lookalike_indexer.store import Columns, NewItem, StoredItem, layout_of
 from lookalike_protos.indexer.v1 import filters_pb2, items_pb2
 from lookalike_protos.packing import MAX_BATCH_BYTES
@@ -117,9 +117,10 @@ def item_message(item: StoredItem) -> items_pb2.Item:
         thumbnail=item.thumbnail,
         content_sha256=item.content_sha256,
         revision=item.revision,
-        create_time=timestamp(item.create_time),
-        update_time=timestamp(item.update_time),
     )
+    # In place: messages that are made for themselves are copied into the one that they are part of.
+    set_timestamp(message.create_time, item.create_time)
+    set_timestamp(message.update_time, item.update_time)
     if item.payload:
         message.payload.update(json.loads(item.payload))
     return message

@@ -79,7 +79,13 @@ def collection_id(field: str, value: str) -> str:
 
 
 def timestamp(microseconds: int) -> Timestamp:
-    return Timestamp(seconds=microseconds // 1_000_000, nanos=microseconds % 1_000_000 * 1_000)
+    moment = Timestamp()
+    set_timestamp(moment, microseconds)
+    return moment
+
+
+def set_timestamp(moment: Timestamp, microseconds: int) -> None:
+    moment.seconds, moment.nanos = microseconds // 1_000_000, microseconds % 1_000_000 * 1_000
 
 
 def expire_time_of(field: str, moment: Timestamp) -> int:
