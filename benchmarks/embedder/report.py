@@ -102,8 +102,8 @@ def _latency(document: Mapping[str, Any]) -> Section:
     rows = [[str(each["callers"]), *_numbers(each, ("p50", "p99", "calls_per_second"))] for each in busy]
     lines = {name: [(each["callers"], each[name]) for each in busy] for name in ("p50", "p99")}
     summary = (
-        f"Idle server: what a call adds to decoding and the network in process, medians of {unary['calls']} calls in each turn; the bound is "
-        "held against the median of the turns."
+        "Idle server: what a call adds to decoding and the network in process, medians of "
+        f"{unary['calls']} calls in each turn; the bound is held against the median of the turns."
     )
     turns = [
         [f"{turn['call_ms']['p50']:.2f}", f"{turn['in_process_ms']['p50']:.2f}", f"{turn['overhead_ms']:.2f}"] for turn in unary["turns"]
