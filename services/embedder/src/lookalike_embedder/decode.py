@@ -22,8 +22,11 @@ class Decoded(NamedTuple):
 
 
 def decode(data: bytes, inputs: PictureInputs) -> Decoded:
-    """Decode a picture. An error is returned, not raised: raised, it would hold the frames that it came through, and so the picture,
-    until the garbage collector looks."""
+    """Return a picture's pixels, or why it has none.
+
+    An error that is raised holds the frames that it came through, and so the picture, until the garbage collector looks: it is
+    returned instead.
+    """
     started = time.perf_counter()
     try:
         pixels: NDArray[np.uint8] | PictureError = inputs.pixels(data)

@@ -1,4 +1,4 @@
-"""Decodes in threads."""
+"""The stage that decodes, in threads of its own."""
 
 from __future__ import annotations
 
