@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lookalike_embedder.callers import BatchEmbedded, FewEmbedded, Refused
+from lookalike_embedder.callers import BatchEmbedded, FewEmbedded, Refused, StreamCaller
 from lookalike_embedder.decode import Decoded
 from lookalike_embedder.lanes import Lane
 from lookalike_embedder.loading import ServedProfile
@@ -266,19 +266,25 @@ async def test_a_lone_picture_whose_caller_goes_while_it_is_decoded_is_not_compu
     assert len((await embed(pipeline, profile, [b"stays"], None)).results) == 1
 
 
+async def stream_after_a_call(pipeline: Pipeline, profile: ServedProfile, model: Any, pictures: int) -> StreamCaller:
+    """Put a stream's pictures behind a call, and wait until the first of them run; the gate is closed."""
+    await embed(pipeline, profile, [grey(1)], None)
+    model.started.acquire()
+    stream = pipeline.open_stream(profile, None)
+    model.gate.clear()
+    for sequence in range(pictures):
+        await pipeline.put(stream, sequence, grey(0))
+    await wait_for_batch(model)
+    return stream
+
+
 async def test_bulk_batches_are_as_short_as_one_picture_while_calls_come_in(
     start_pipeline: StartPipeline, profile: ServedProfile, model: Any, comes_true: ComesTrue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lookalike_embedder.batcher.CALLS_EXPECTED_SECONDS", 30)
     monkeypatch.setattr("lookalike_embedder.pace.Pace.pictures_in_the_time_of_one", lambda _: 2)
     pipeline = start_pipeline(batch_size=8, decode_threads=2)
-    await embed(pipeline, profile, [grey(1)], None)
-    model.started.acquire()
-    stream = pipeline.open_stream(profile, None)
-    model.gate.clear()
-    for sequence in range(24):
-        await pipeline.put(stream, sequence, grey(0))
-    await wait_for_batch(model)
+    stream = await stream_after_a_call(pipeline, profile, model, 24)
     await comes_true(lambda: not pipeline._batcher._being_decoded)
     assert pipeline._worker.has_room, "bulk waits in the channel, ahead of calls"
     call = asyncio.create_task(embed(pipeline, profile, [grey(9)], None))
@@ -296,13 +302,7 @@ async def test_bulk_leaves_room_for_a_call_on_the_device_while_calls_come_in(
 ) -> None:
     monkeypatch.setattr("lookalike_embedder.batcher.CALLS_EXPECTED_SECONDS", 30)
     pipeline = start_pipeline(capacities=(2,))
-    await embed(pipeline, profile, [grey(1)], None)
-    model.started.acquire()
-    stream = pipeline.open_stream(profile, None)
-    model.gate.clear()
-    for sequence in range(6):
-        await pipeline.put(stream, sequence, grey(0))
-    await wait_for_batch(model)
+    await stream_after_a_call(pipeline, profile, model, 6)
     await comes_true(lambda: not pipeline._batcher._being_decoded)
     await asyncio.sleep(0.05)
     assert model.batches == [1, 1], "a second batch of the stream runs beside the first"

@@ -55,7 +55,7 @@ class Batcher:
         """Say that a picture is about to be decoded: `put` or `withdraw` follows."""
         self._being_decoded[picture.caller.lane, picture.caller.model] += 1
         if picture.caller.lane is Lane.INTERACTIVE:
-            self._calls_expected_until = time.monotonic() + CALLS_EXPECTED_SECONDS
+            self._expect_calls()
 
     def withdraw(self, picture: PictureOnItsWay) -> None:
         """Say that an announced picture does not come, and end its way."""
@@ -76,7 +76,7 @@ class Batcher:
         """
         if not self._worker.is_free or self._being_decoded or self._queue.next_turn() is not None:
             return False
-        self._calls_expected_until = time.monotonic() + CALLS_EXPECTED_SECONDS
+        self._expect_calls()
         work, done = partial(decode_and_compute, picture), partial(self._answer_at_once, picture)
         self._worker.submit(picture.caller.model, work, done, single=True)
         return True
@@ -121,6 +121,9 @@ class Batcher:
             return 0
         return max(0, turn.oldest.decoded_at + self._wait_seconds - time.perf_counter())
 
+    def _expect_calls(self) -> None:
+        self._calls_expected_until = time.monotonic() + CALLS_EXPECTED_SECONDS
+
     def _yields(self, turn: Turn[ServedProfile, PictureOnItsWay]) -> bool:
         """Say whether it is bulk's turn while interactive calls come in."""
         return turn.lane is Lane.BULK and time.monotonic() < self._calls_expected_until
@@ -136,8 +139,7 @@ class Batcher:
         self._worker.submit(batch[0].caller.model, work, done, single=len(batch) == 1)
 
     def _answer_at_once(self, picture: PictureOnItsWay, running: Future[tuple[Decoded, Computed | None]], share: float) -> None:
-        self._changed.set()
-        with _answering([picture]):
+        with self._answering([picture]):
             decoded, computed = running.result()
             picture.decode_seconds = decoded.seconds
             if isinstance(decoded.pixels, PictureError):
@@ -147,9 +149,22 @@ class Batcher:
                 self._embedded([picture], computed, share)
 
     def _answer_batch(self, batch: list[PictureOnItsWay], running: Future[Computed], share: float) -> None:
-        self._changed.set()
-        with _answering(batch):
+        with self._answering(batch):
             self._embedded(batch, running.result(), share)
+
+    @contextmanager
+    def _answering(self, batch: list[PictureOnItsWay]) -> Iterator[None]:
+        """Let the next batch leave, and end the way of these pictures after the block; what fails in it, fails their callers."""
+        self._changed.set()
+        try:
+            yield
+        except Exception as error:
+            log.exception("batch_failed", model=batch[0].caller.model.name, pictures=len(batch))
+            for caller in {picture.caller for picture in batch}:
+                caller.failed(error)
+        finally:
+            for picture in batch:
+                picture.leave()
 
     def _embedded(self, batch: list[PictureOnItsWay], computed: Computed, share: float) -> None:
         pace = self._pace(batch[0].caller.model)
@@ -168,20 +183,6 @@ class Batcher:
         if not self._being_decoded[key]:
             del self._being_decoded[key]
         self._changed.set()
-
-
-@contextmanager
-def _answering(batch: list[PictureOnItsWay]) -> Iterator[None]:
-    """End the way of pictures after the block; what fails in it, fails their callers."""
-    try:
-        yield
-    except Exception as error:
-        log.exception("batch_failed", model=batch[0].caller.model.name, pictures=len(batch))
-        for caller in {picture.caller for picture in batch}:
-            caller.failed(error)
-    finally:
-        for picture in batch:
-            picture.leave()
 
 
 def _stays(picture: PictureOnItsWay) -> bool:

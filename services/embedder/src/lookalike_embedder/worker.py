@@ -62,7 +62,7 @@ class DeviceWorker:
 
     def leaves_room(self, threads: Threads) -> bool:
         """Whether a batch with so many threads would run at once, and another could beside it; at all, if it has the device alone."""
-        return not self._waiting and (not self._taken or self._taken + 2 * threads.batch <= self._capacity)
+        return not self._waiting and self._fits(threads, batches=2)
 
     def submit(self, run: Callable[[], T], threads: Threads, done: Done[T], *, single: bool) -> None:
         """Call `run`, which runs a network over one picture if it is `single`, as soon as there are threads for it.
@@ -82,8 +82,8 @@ class DeviceWorker:
         for lane in self._lanes:
             lane.shutdown(wait=False, cancel_futures=True)
 
-    def _fits(self, threads: Threads) -> bool:
-        return not self._taken or self._taken + threads.batch <= self._capacity
+    def _fits(self, threads: Threads, batches: int = 1) -> bool:
+        return not self._taken or self._taken + batches * threads.batch <= self._capacity
 
     def _start_waiting(self) -> None:
         while self._waiting and self._fits(self._waiting[0].threads):
