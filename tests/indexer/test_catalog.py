@@ -7,17 +7,27 @@ from lookalike_indexer.catalog import Catalog
 from lookalike_indexer.collections import Collections
 from lookalike_indexer.database import Database
 from lookalike_indexer.records import BuildReport, BuildSpec, Collection, Dba, Failure, Progress
-from lookalike_runtime.errors import FailedPrecondition, NotFound, ResourceExhausted
+from lookalike_runtime.errors import FailedPrecondition, NotFound, ResourceExhausted, ServiceError
 
 
 def report(number: int) -> BuildReport:
     return BuildReport(engine="exact", reason="small", revision=number, item_count=1, dba=Dba(), recall_target=0.95)
 
 
-def finish(builds: BuildLog, uid: str, *, purge: bool = False, automatic: bool = False) -> set[int]:
-    build, _ = builds.add(uid, BuildSpec(purge=purge), f"r{len(builds.page(uid, None, 100))}", automatic=automatic)
-    assert builds.start(uid, build.number)
-    return builds.install(uid, build.number, report(build.number)).dropped
+def finish(builds: BuildLog, uid: str, *, purge: bool = False) -> set[int]:
+    build, _ = builds.add(uid, BuildSpec(purge=purge), f"r{len(builds.page(uid, None, 100))}")
+    return end(builds, uid, build.number)
+
+
+def finish_automatic(catalog: Catalog, builds: BuildLog, uid: str) -> set[int]:
+    seen = catalog.by_uid(uid)
+    assert seen is not None
+    return end(builds, uid, builds.add_automatic(seen, BuildSpec()).number)
+
+
+def end(builds: BuildLog, uid: str, number: int) -> set[int]:
+    assert builds.start(uid, number)
+    return builds.install(uid, number, report(number)).dropped
 
 
 def test_there_may_be_no_more_collections_than_the_limit(database: Database, record: Collection) -> None:
@@ -77,13 +87,37 @@ def test_a_call_pins_and_neither_an_automatic_build_nor_keeping_the_last_replace
         finish(builds, record.uid)
     builds.activate(record.uid, 1)
     assert catalog.find(record.name).pinned
-    assert [finish(builds, record.uid, automatic=True) for _ in range(3)] == [set(), {2}, {3}]
+    assert [finish_automatic(catalog, builds, record.uid) for _ in range(3)] == [set(), {2}, {3}]
     assert (catalog.find(record.name).active_build, builds.kept(record.uid)) == (1, {1, 4, 5})
     # Whoever asks for a build wants it to serve.
     assert finish(builds, record.uid) == {1, 4}
     assert (catalog.find(record.name).active_build, catalog.find(record.name).pinned) == (6, False)
-    assert finish(builds, record.uid, automatic=True) == {5}
+    assert finish_automatic(catalog, builds, record.uid) == {5}
     assert catalog.find(record.name).active_build == 7
+
+
+@pytest.mark.parametrize("meanwhile", ["a build has come to answer", "its build was pinned", "it was deleted", "a build is under way"])
+def test_no_build_begins_by_itself_where_the_collection_has_changed_since_it_was_looked_at(
+    catalog: Catalog, builds: BuildLog, record: Collection, meanwhile: str
+) -> None:
+    catalog.add(record)
+    finish(builds, record.uid)
+    seen = catalog.find(record.name)
+    refusal: type[ServiceError] = FailedPrecondition
+    match meanwhile:
+        case "a build has come to answer":
+            finish(builds, record.uid)
+        case "its build was pinned":
+            builds.activate(record.uid, 1)
+        case "it was deleted":
+            catalog.remove(record)
+            refusal = NotFound
+        case _:
+            builds.add(record.uid, BuildSpec(), "asked")
+    there = builds.page(record.uid, None, 10)
+    with pytest.raises(refusal):
+        builds.add_automatic(seen, BuildSpec())
+    assert builds.page(record.uid, None, 10) == there
 
 
 def test_a_build_that_is_asked_for_unpins_even_if_it_comes_to_nothing(catalog: Catalog, builds: BuildLog, record: Collection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -27,28 +28,31 @@ class BuildLog:
         self._database = database
         self._kept_builds = kept_builds
 
-    def add(self, uid: str, spec: BuildSpec, request_id: str, *, automatic: bool = False) -> tuple[Build, bool]:
-        """Keep a new build, or return the one that `request_id` made; the flag tells whether it is new.
+    def add(self, uid: str, spec: BuildSpec, request_id: str) -> tuple[Build, bool]:
+        """Keep a new build that somebody asks for, or return the one that `request_id` made; the flag tells whether it is new.
 
-        One that somebody asks for unpins the active build. Raises AlreadyExists if the request id made another build, FailedPrecondition
-        while another build is under way.
+        A new one unpins the active build. Raises AlreadyExists if the request id made another build, FailedPrecondition while another build
+        is under way.
         """
         with self._database.writing() as connection:
-            builds = _builds(connection, uid)
-            for build in builds:
+            for build in _builds(connection, uid):
                 if build.request_id == request_id:
                     _refuse_other_body(build, spec)
                     return build, False
-                if build.state not in ENDED:
-                    message = f"build {build.number} of the collection is under way: watch it, or cancel it first"
-                    raise FailedPrecondition("BUILD_RUNNING", message, metadata={"build": str(build.number)})
-            number = builds[0].number + 1 if builds else 1
-            build = Build(number=number, request_id=request_id, spec=spec, automatic=automatic, create_time=now())
-            connection.execute("INSERT INTO build VALUES (?, ?, ?, ?)", (uid, number, request_id, build.model_dump_json()))
-            _add_event(connection, uid, build, "queued by itself: enough has changed" if automatic else "queued", {})
-            if not automatic:
-                _update_collection(connection, uid, pinned=False)
+            build = _queued(connection, uid, spec, request_id, "queued")
+            _update_collection(connection, uid, pinned=False)
         return build, True
+
+    def add_automatic(self, seen: Collection, spec: BuildSpec) -> Build:
+        """Keep a new build that nobody asks for, of a collection that is as it was `seen`.
+
+        Raises FailedPrecondition if it has changed since, as when another build has come to answer, or while one is under way; NotFound.
+        """
+        with self._database.writing() as connection:
+            if _collection(connection, seen.uid) != seen:
+                raise FailedPrecondition("COLLECTION_CHANGED", f"collection {seen.name!r} has changed meanwhile: look at it again")
+            request_id = f"automatic-{uuid.uuid4()}"
+            return _queued(connection, seen.uid, spec, request_id, "queued by itself: enough has changed", automatic=True)
 
     def get(self, uid: str, number: int) -> Build:
         """Return a build; raises NotFound."""
@@ -158,6 +162,19 @@ class BuildLog:
         lost = build.state == "SUCCEEDED"
         why = f"has no files any more: the last {self._kept_builds} are kept, less after a purge" if lost else f"ended as {build.state}"
         return FailedPrecondition("BUILD_NOT_KEPT", f"build {build.number} {why}; list builds, or make a new one")
+
+
+def _queued(connection: sqlite3.Connection, uid: str, spec: BuildSpec, request_id: str, message: str, *, automatic: bool = False) -> Build:
+    builds = _builds(connection, uid)
+    for build in builds:
+        if build.state not in ENDED:
+            refusal = f"build {build.number} of the collection is under way: watch it, or cancel it first"
+            raise FailedPrecondition("BUILD_RUNNING", refusal, metadata={"build": str(build.number)})
+    number = builds[0].number + 1 if builds else 1
+    build = Build(number=number, request_id=request_id, spec=spec, automatic=automatic, create_time=now())
+    connection.execute("INSERT INTO build VALUES (?, ?, ?, ?)", (uid, number, request_id, build.model_dump_json()))
+    _add_event(connection, uid, build, message, {})
+    return build
 
 
 def _refuse_other_body(build: Build, spec: BuildSpec) -> None:

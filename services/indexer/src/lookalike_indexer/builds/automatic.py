@@ -101,13 +101,11 @@ class AutomaticBuilds:
         builds = await to_thread(self._builds.page, record.uid, None, _MOST_FAILURES)
         if (builds and builds[0].state not in ENDED) or self._must_wait(builds):
             return
-        # A build that ended since the record was read has made this one needless, or the collection is no more: the next look tells.
-        if await to_thread(self._catalog.by_uid, record.uid) != record:
-            return
         # Made as the build that it replaces was asked for.
         spec = (await to_thread(self._builds.get, record.uid, record.active_build)).spec if record.active_build else BuildSpec()
         collection = await to_thread(self._collections.open, record)
-        build = await self._queue.begin_automatic(collection, spec.model_copy(update={"purge": False}))
+        # Refused where a build that ended since the record was read has made this one needless: the next look tells.
+        build = await self._queue.begin_automatic(collection, record, spec.model_copy(update={"purge": False}))
         log.info("automatic_build", collection=record.name, build=build.number)
 
     def _must_wait(self, builds: list[Build]) -> bool:

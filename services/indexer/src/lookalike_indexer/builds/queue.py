@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from asyncio import to_thread
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -78,12 +77,20 @@ class BuildQueue:
         if not await to_thread(self._builds.knows, collection.uid, request_id):
             await self._make_way(collection.uid)
             await to_thread(self._refuse_impossible, collection, spec)
-        return await self._add(collection, spec, request_id)
+        build, new = await to_thread(self._builds.add, collection.uid, spec, request_id)
+        if new:
+            self._waiting.put_nowait((collection.uid, build.number))
+        return build
 
-    async def begin_automatic(self, collection: OpenCollection, spec: BuildSpec) -> Build:
-        """Queue a build that nobody asked for; raises FailedPrecondition or ResourceExhausted."""
+    async def begin_automatic(self, collection: OpenCollection, seen: Collection, spec: BuildSpec) -> Build:
+        """Queue a build that nobody asked for, if the collection is as it was `seen`.
+
+        Raises FailedPrecondition, NotFound or ResourceExhausted.
+        """
         await to_thread(self._refuse_impossible, collection, spec)
-        return await self._add(collection, spec, f"automatic-{uuid.uuid4()}", automatic=True)
+        build = await to_thread(self._builds.add_automatic, seen, spec)
+        self._waiting.put_nowait((collection.uid, build.number))
+        return build
 
     async def _make_way(self, uid: str) -> None:
         for build in await to_thread(self._builds.page, uid, None, 1):
@@ -94,12 +101,6 @@ class BuildQueue:
         if collection.view.item_count == 0:
             raise FailedPrecondition("COLLECTION_EMPTY", f"collection {collection.name!r} has no items: upsert some first")
         require_room(collection, self._catalog.find(collection.name), spec)
-
-    async def _add(self, collection: OpenCollection, spec: BuildSpec, request_id: str, *, automatic: bool = False) -> Build:
-        build, new = await to_thread(self._builds.add, collection.uid, spec, request_id, automatic=automatic)
-        if new:
-            self._waiting.put_nowait((collection.uid, build.number))
-        return build
 
     async def cancel(self, uid: str, number: int) -> Build:
         """End a build, and return it when it has ended; one that has ended stays as it is. Raises NotFound."""
