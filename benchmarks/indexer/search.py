@@ -44,7 +44,7 @@ class Sweep:
     probes: int = 1_000
     runs: int = 60
     turns: int = 9
-    trees: Sequence[int] = (50, 100, 200)
+    trees: Sequence[int] = (10, 25, 50, 100, 200)
     search_k: Sequence[int] = (500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 256_000)
     links: Sequence[int] = (8, 16, 32)
     considered: Sequence[int] = (100, 200)

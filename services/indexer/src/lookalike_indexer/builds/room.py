@@ -15,12 +15,12 @@ _NEIGHBOUR_BYTES = 12
 # Of one of Annoy's trees, an item, as measured from 2 to 128 dimensions: 11 to 13.
 _TREE_BYTES = 14
 # Annoy's trees, or hnswlib's links, of all indexes that are tried, together; each may be kept until the plan is made.
-_TRIED_TREES = 650
+_TRIED_TREES = 270
 _TRIED_LINKS = 104
 # Of a link: in the lowest layer there are twice as many, of 4 bytes; the layers above add little.
 _LINK_BYTES = 12
 # Reduced dimensions of all indexes that are tried, scans included, together.
-_TRIED_DIMS = 1_500
+_TRIED_DIMS = 1_750
 # How often hnswlib may index vectors as they are: once for each number of links.
 _TRIED_FULL = 3
 
