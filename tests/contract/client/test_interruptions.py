@@ -38,7 +38,8 @@ def test_stopped_command_says_so_and_a_second_run_succeeds(
     run: Run, interrupt: Run, words: dict[str, tuple[object, ...]], draw: Draw, tmp_path: Path, name: str
 ) -> None:
     draw(tmp_path / "1.png", 0, 0)
-    run("index", tmp_path, "--collection", "warm", "--model", "zero-shot")
+    warm = run("index", tmp_path, "--collection", "warm", "--model", "zero-shot")
+    assert warm.status == 0, warm.err
     stopped = interrupt(*words[name], once="embedding", pause=0.3)
     assert (stopped.status, stopped.out) == (1, "")
     assert "stopped by Ctrl-C: run the same command again" in stopped.err

@@ -74,7 +74,7 @@ ModelOfNew = Annotated[
     typer.Option(
         "--model",
         metavar="MODEL",
-        help="Model of a new collection, with :PROFILE if you like. Default: the newest trained, else the built-in zero-shot one.",
+        help="Model of a new collection, with :PROFILE if you like. Default: the newest trained, else the built-in one, zero-shot.",
         show_default=False,
     ),
 ]

@@ -41,9 +41,12 @@ class ChosenModel:
 async def choose_model(client: AsyncClient, model: str | None, observer: Observer) -> ChosenModel:
     """Return the model that `model` names, as `named_model` does.
 
-    Without a name the newest trained model; where none was trained the built-in zero-shot one, which is imported if it is not there.
+    Without a name the newest trained model; where none was trained the built-in zero-shot one. That is imported if it is not there,
+    named or not.
     """
     if model is not None:
+        if model.partition(":")[0].removeprefix("models/") == ZERO_SHOT_MODEL:
+            await zero_shot_model(client, observer)
         return await named_model(client, model)
     if trained := await _newest_trained(client):
         return ChosenModel(trained, trained.default_profile, "the newest trained model")
