@@ -12,6 +12,13 @@ from lookalike_indexer.queries import unit_queries
 from lookalike_indexer.store import Columns, NewItem, StoredItem
 
 
+def test_a_search_for_ids_alone_reads_no_item(collection: OpenCollection, monkeypatch: pytest.MonkeyPatch) -> None:
+    collection.upsert([Offer(NewItem("a", "old")), Offer(NewItem("b", "old"))], np.eye(8, dtype=np.float32)[:2])
+    monkeypatch.delattr(type(collection.store), "get")
+    answer = collection.search(unit_queries(np.eye(8, dtype=np.float32)[:1]), 2, Columns(rest=False))
+    assert (answer.found.hits[0].ids, answer.items) == (["a", "b"], {"a": StoredItem("a"), "b": StoredItem("b")})
+
+
 @pytest.mark.parametrize("item_filter", [None, Exists(("label",))])
 def test_a_search_that_changes_overtake_again_and_again_misses_no_item(
     collection: OpenCollection, monkeypatch: pytest.MonkeyPatch, item_filter: Filter | None

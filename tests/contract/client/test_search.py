@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from lookalike import Client, Expansion, InputError, filters
+from lookalike import Client, Expansion, InputError, Item, ItemView, filters
 
 Run = Callable[..., Any]
 Draw = Callable[[Path, int, int], Path]
@@ -28,7 +29,7 @@ def test_unlabelled_folder_is_searchable_without_a_model(run: Run, draw: Draw, t
     found = run("search", tmp_path / "photos" / "3.png", "--collection", "unlabelled", "-k", 2, "--json").document
     assert found["hits"][0]["item"]["id"] == "3.png"
     assert found["hits"][0]["score"] == pytest.approx(1, abs=1e-4)
-    (item,) = client.indexer.get_items("collections/unlabelled", ["3.png"], thumbnails=True)
+    (item,) = client.indexer.get_items("collections/unlabelled", ["3.png"], view=ItemView.THUMBNAIL)
     assert item.uri == (tmp_path / "photos" / "3.png").as_uri()
     assert item.thumbnail[8:12] == b"WEBP"
     assert len(item.content_sha256) == 32
@@ -167,6 +168,8 @@ def test_searches_by_items_and_several_pictures_with_every_option(run: Run, draw
     name = "collections/many"
     found = client.indexer.search(name, item_ids=["a/0.png", "b/1.png"], k=2, expansion=Expansion(2, 3.0), min_score=-1)
     assert [len(each) for each in found.hits] == [2, 2]
+    bare = client.indexer.search(name, item_ids=["a/0.png", "b/1.png"], k=2, expansion=Expansion(2, 3.0), view=ItemView.ID)
+    assert bare.hits == tuple(tuple(replace(hit, item=Item(hit.item.id)) for hit in each) for each in found.hits)
     for wrong in ({}, {"item_ids": ["a/0.png"], "queries": np.ones((1, 8))}, {"queries": np.ones((1, 8))}):
         with pytest.raises(InputError, match=r"queries"):
             client.indexer.search(name, **wrong)

@@ -67,6 +67,7 @@ def test_an_item_comes_back_as_it_was_written_with_its_raw_vector(indexer: Index
         (items_pb2.ITEM_VIEW_THUMBNAIL, True, False),
         (items_pb2.ITEM_VIEW_VECTOR, False, True),
         (items_pb2.ITEM_VIEW_FULL, True, True),
+        (items_pb2.ITEM_VIEW_ID, False, False),
     ],
 )
 def test_a_view_holds_what_it_says(indexer: Indexer, name: str, view: items_pb2.ItemView.ValueType, thumbnail: bool, vector: bool) -> None:
@@ -77,6 +78,17 @@ def test_a_view_holds_what_it_says(indexer: Indexer, name: str, view: items_pb2.
     for answer in (read, listed, searched):
         assert bool(answer.items[0].thumbnail) == thumbnail
         assert answer.HasField("vectors") == vector
+
+
+def test_ids_come_alone_where_nothing_else_is_asked_for(indexer: Indexer, name: str) -> None:
+    ids = ["a", "b"]
+    indexer.upsert(name, ids, vectors_for(2), thumbnail=b"picture", uri="pictures/1.jpg")
+    alone = [items_pb2.Item(id=each) for each in ids]
+    assert list(get(indexer, name, ids, items_pb2.ITEM_VIEW_ID).items) == alone
+    assert list(indexer.items.ListItems(items_pb2.ListItemsRequest(collection=name, view=items_pb2.ITEM_VIEW_ID)).items) == alone
+    whole, found = (indexer.search(name, vectors_for(2), 2, view=view) for view in (items_pb2.ITEM_VIEW_BASIC, items_pb2.ITEM_VIEW_ID))
+    assert found.hits == whole.hits
+    assert list(found.items) == [items_pb2.Item(id=each.id) for each in whole.items]
 
 
 def test_a_replaced_item_is_new_but_for_the_time_it_was_made(indexer: Indexer, name: str) -> None:

@@ -34,6 +34,7 @@ from lookalike._models import (
     Item,
     ItemChange,
     ItemCount,
+    ItemView,
     Problem,
     Progress,
     Ranking,
@@ -185,20 +186,21 @@ class AsyncIndexer(AsyncArchives):
             raise WorkIncomplete(f"the indexer acknowledged {kept} of {len(items)} items and ended the call: try again")
         return UpsertResult(answer.collection, answer.revision, kept, failures)
 
-    async def get_items(self, collection: str, ids: Sequence[str], *, thumbnails: bool = False) -> list[Item]:
+    async def get_items(self, collection: str, ids: Sequence[str], *, view: ItemView = ItemView.BASIC) -> list[Item]:
         """Return the items of `ids` that are there, in their order."""
-        view = items_pb2.ITEM_VIEW_THUMBNAIL if thumbnails else items_pb2.ITEM_VIEW_BASIC
         found: list[Item] = []
         for start in range(0, len(ids), 250):
-            request = items_pb2.BatchGetItemsRequest(collection=collection, ids=ids[start : start + 250], view=view)
+            request = items_pb2.BatchGetItemsRequest(collection=collection, ids=ids[start : start + 250], view=_view_of(view))
             answer = await self._channel.unary(self._items.BatchGetItems, request, self._timeouts.call)
             found.extend(read(Item, item) for item in answer.items)
         return found
 
-    async def list_items(self, collection: str, *, filter: Filter | None = None, limit: int | None = None) -> list[Item]:
-        """Return all items by id, or those that meet a filter, or the first `limit` of them, without thumbnails and vectors."""
+    async def list_items(
+        self, collection: str, *, filter: Filter | None = None, limit: int | None = None, view: ItemView = ItemView.BASIC
+    ) -> list[Item]:
+        """Return all items by id, or those that meet a filter, or the first `limit` of them."""
         call = partial(self._channel.unary, self._items.ListItems, seconds=self._timeouts.call)
-        request = items_pb2.ListItemsRequest(collection=collection, filter=filter.message() if filter else None)
+        request = items_pb2.ListItemsRequest(collection=collection, filter=filter.message() if filter else None, view=_view_of(view))
         found: list[Item] = []
         async for page in pages(call, request):
             found.extend(read(Item, each) for each in page.items)
@@ -314,7 +316,7 @@ class AsyncIndexer(AsyncArchives):
         min_score: float | None = None,
         expansion: Expansion | None = None,
         group_by_label: bool = False,
-        thumbnails: bool = False,
+        view: ItemView = ItemView.BASIC,
         min_revision: int = 0,
         filter: Filter | None = None,
         explain: bool = False,
@@ -335,7 +337,7 @@ class AsyncIndexer(AsyncArchives):
             min_score: leave out hits below it, −1 to 1.
             expansion: search again with what the first hits make of the query.
             group_by_label: only the best hit of each label; an item without a label is a group of its own.
-            thumbnails: whether items come with theirs.
+            view: how much of each item comes.
             min_revision: a revision that the answer must have reached.
             filter: what items must meet to be found.
             explain: tell of each hit why it is one; 16 queries and a `k` of 100 at most, and not with Combine.BEST.
@@ -349,7 +351,7 @@ class AsyncIndexer(AsyncArchives):
             query_sizes=query_sizes,
             combine=search_pb2.Combine.Value(f"COMBINE_{combine}"),
             k=k,
-            view=items_pb2.ITEM_VIEW_THUMBNAIL if thumbnails else items_pb2.ITEM_VIEW_BASIC,
+            view=_view_of(view),
             min_score=min_score,
             expansion=write(expansion, search_pb2.Expansion) if expansion else None,
             group_by_label=group_by_label,
@@ -394,6 +396,10 @@ class AsyncIndexer(AsyncArchives):
             else:
                 parts.add(message)
         return parts.ranking()
+
+
+def _view_of(view: ItemView) -> items_pb2.ItemView.ValueType:
+    return items_pb2.ItemView.Value(f"ITEM_VIEW_{view}")
 
 
 def _hits(message: search_pb2.QueryHits, items: Sequence[Item]) -> tuple[Hit, ...]:

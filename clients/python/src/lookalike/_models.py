@@ -86,6 +86,14 @@ class Combine(StrEnum):
     BEST = "BEST"
 
 
+class ItemView(StrEnum):
+    """How much of each item comes: its ID alone, which is the quickest, all but its thumbnail (BASIC), or its THUMBNAIL too."""
+
+    ID = "ID"
+    BASIC = "BASIC"
+    THUMBNAIL = "THUMBNAIL"
+
+
 class DType(StrEnum):
     """How the numbers of a vector are stored; UNSPECIFIED means FLOAT32."""
 

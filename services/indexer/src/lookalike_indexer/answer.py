@@ -67,11 +67,7 @@ def answer(store: Store, view: View, wanted: Wanted, raw: NDArray[np.float32]) -
     if wanted.options.expansion is not None:
         queries = expand(view, queries, wanted.options.expansion, exact=wanted.exact, asked=wanted.asked)
     found = found_of(view, _ranking(store, view, wanted, queries))
-    ids = {each for hits in found.hits for each in hits.ids}
-    _, items = store.get(ids, wanted.columns)
-    if len(items) < len(ids) or any(item.revision > view.revision for item in items.values()):
-        raise Overtaken
-    return Answer(view, queries, found, items)
+    return Answer(view, queries, found, _items(store, view, found, wanted.columns))
 
 
 def read_vectors(store: Store, ids: Sequence[str], dim: int) -> tuple[int, NDArray[np.float32]]:
@@ -84,6 +80,17 @@ def read_vectors(store: Store, ids: Sequence[str], dim: int) -> tuple[int, NDArr
     layout = layout_of(len(items[ids[0]].vector), dim)
     raw = np.frombuffer(b"".join(items[each].vector for each in ids), layout).reshape(-1, dim)
     return revision, raw.astype(np.float32, copy=False)
+
+
+def _items(store: Store, view: View, found: Found, columns: Columns) -> dict[str, StoredItem]:
+    """Return the items that are hits, by id, as of the view's revision; raises Overtaken where one was written meanwhile."""
+    ids = {each for hits in found.hits for each in hits.ids}
+    if not columns.rest:
+        return {each: StoredItem(each) for each in ids}
+    _, items = store.get(ids, columns)
+    if len(items) < len(ids) or any(item.revision > view.revision for item in items.values()):
+        raise Overtaken
+    return items
 
 
 def _ranking(store: Store, view: View, wanted: Wanted, queries: Queries) -> Ranking:

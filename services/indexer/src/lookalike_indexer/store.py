@@ -85,18 +85,18 @@ class NewItem:
 
 
 class StoredItem(NamedTuple):
-    """An item as it was read. `thumbnail` and `vector` (raw, see `layout_of`) are empty unless asked for; times in microseconds since 1970.
+    """An item as it was read: of what was not asked for, `vector` (raw, see `layout_of`) too, nothing. Times in microseconds since 1970.
 
     `vector_revision` is that of the write that gave it its vector; `revision` that of the last, which may have changed other fields alone.
     A tuple: a search makes hundreds of them.
     """
 
     id: str
-    label: str
-    uri: str
-    thumbnail: bytes
-    content_sha256: bytes
-    payload: str
+    label: str = ""
+    uri: str = ""
+    thumbnail: bytes = b""
+    content_sha256: bytes = b""
+    payload: str = ""
     revision: int = 0
     vector_revision: int = 0
     create_time: int = 0
@@ -116,10 +116,11 @@ class StoredItem(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """What to read of an item beside the rest."""
+    """What to read of an item beside its id; `rest` is all that is neither thumbnail nor vector."""
 
     thumbnail: bool = False
     vector: bool = False
+    rest: bool = True
 
 
 class OneState(NamedTuple):
@@ -361,7 +362,8 @@ def layout_of(size: int, dim: int) -> np.dtype[np.floating[Any]]:
 
 def _by_id(ids: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
     """Yield conditions on ids, each with the values that are bound in it, as many as SQLite takes at once."""
-    wanted = iter(ids)
+    # In order, ids that are near each other are read from one page.
+    wanted = iter(sorted(ids))
     while part := list(itertools.islice(wanted, _IDS_AT_ONCE)):
         yield f"id IN ({','.join('?' * len(part))})", part
 
@@ -384,11 +386,17 @@ def _revision(connection: sqlite3.Connection) -> int:
 
 
 def _items(connection: sqlite3.Connection, columns: Columns, rows: str, values: Sequence[Bindable]) -> Iterator[StoredItem]:
+    query = f"SELECT {_selected(columns)} FROM item {rows}"  # noqa: S608 - values are bound
+    return itertools.starmap(StoredItem, connection.execute(query, values))
+
+
+def _selected(columns: Columns) -> str:
+    """Return what to select: the fields of a `StoredItem`, in its order."""
+    if not columns.rest:
+        return "id"
     thumbnail = "thumbnail" if columns.thumbnail else "x''"
     vector = "vector" if columns.vector else "x''"
-    beside = f"{thumbnail}, content_sha256, payload, sequence, vector_sequence, create_time, update_time, {vector}"
-    query = f"SELECT id, label, uri, {beside} FROM item {rows}"  # noqa: S608 - values are bound
-    return map(StoredItem._make, connection.execute(query, values))
+    return f"id, label, uri, {thumbnail}, content_sha256, payload, sequence, vector_sequence, create_time, update_time, {vector}"
 
 
 def _rows(connection: sqlite3.Connection, count: int, dim: int, query: str, values: Sequence[int]) -> Rows:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from lookalike._client import AsyncClient
 from lookalike._exceptions import AlreadyExists, NotFound, WorkIncomplete
 from lookalike._folders import Listing
-from lookalike._models import Collection, Engine, Space
+from lookalike._models import Collection, Engine, ItemView, Space
 from lookalike.workflows._ingest import Ingested, ingest
 from lookalike.workflows._observer import Observer
 
@@ -24,7 +24,7 @@ async def scratch_collection(client: AsyncClient, listing: Listing, space: Space
     collection = await _open(client, scratch_name(listing, space), space)
     ingested = await ingest(client, listing, collection, observer, thumbnails=False)
     readable = {picture.id for picture in listing.pictures} - {each.id for each in ingested.failed}
-    stale = {item.id for item in await client.indexer.list_items(collection.name)} - readable
+    stale = {item.id for item in await client.indexer.list_items(collection.name, view=ItemView.ID)} - readable
     if stale:
         await client.indexer.delete_items(collection.name, sorted(stale))
     if not readable:

@@ -35,6 +35,7 @@ COLUMNS = {
     items_pb2.ITEM_VIEW_THUMBNAIL: Columns(thumbnail=True),
     items_pb2.ITEM_VIEW_VECTOR: Columns(vector=True),
     items_pb2.ITEM_VIEW_FULL: Columns(thumbnail=True, vector=True),
+    items_pb2.ITEM_VIEW_ID: Columns(rest=False),
 }
 
 
@@ -110,6 +111,8 @@ def value_message(value: Value) -> filters_pb2.FilterValue:
 
 
 def item_message(item: StoredItem) -> items_pb2.Item:
+    if not item.revision:  # nothing else was read
+        return items_pb2.Item(id=item.id)
     message = items_pb2.Item(
         id=item.id,
         label=item.label,
