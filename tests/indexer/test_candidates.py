@@ -51,7 +51,7 @@ def test_a_choice_of_all_rows_is_the_array_itself() -> None:
     assert len(rows_of(vectors, np.array([3, 1]))) == 2
 
 
-@pytest.mark.parametrize("index", [Index("annoy", 8, trees=10), Index("scan", 8), Index("hnsw", 8, links=8)])
+@pytest.mark.parametrize("index", [Index("annoy", 8, trees=10), Index("scan", 8), Index("ivf", 8), Index("hnsw", 8, links=8)])
 def test_the_same_vectors_make_the_same_bytes(tmp_path: Path, index: Index) -> None:
     vectors = units(300)
     for name in "ab":
@@ -63,7 +63,7 @@ def test_the_same_vectors_make_the_same_bytes(tmp_path: Path, index: Index) -> N
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
-@pytest.mark.parametrize("index", [Index("annoy", 8, trees=10), Index("scan", 8), Index("hnsw", 8, links=8)])
+@pytest.mark.parametrize("index", [Index("annoy", 8, trees=10), Index("scan", 8), Index("ivf", 8), Index("hnsw", 8, links=8)])
 def test_an_index_of_another_shape_is_refused(tmp_path: Path, index: Index) -> None:
     vectors = units(300)
     reduction = Reduction(vectors, [4, 8])

@@ -78,7 +78,7 @@ def refuse(*_: object) -> None:
 
 
 @pytest.mark.parametrize("queries", [1, 32])
-@pytest.mark.parametrize("source", ["annoy", "scan", "hnsw"])
+@pytest.mark.parametrize("source", ["annoy", "scan", "ivf", "hnsw"])
 def test_each_source_reaches_its_planned_recall_by_itself(
     build: Build, monkeypatch: pytest.MonkeyPatch, source: Source, queries: int
 ) -> None:
@@ -103,7 +103,7 @@ def test_each_source_reaches_its_planned_recall_by_itself(
         assert np.mean(shares) == pytest.approx(entry.recall, abs=0.08)
 
 
-@pytest.mark.parametrize("source", ["annoy", "scan", "exact", "hnsw"])
+@pytest.mark.parametrize("source", ["annoy", "scan", "ivf", "exact", "hnsw"])
 def test_a_build_keeps_the_files_of_its_plan_alone(build: Build, monkeypatch: pytest.MonkeyPatch, source: Source) -> None:
     prefer(monkeypatch, source)
     folder, report = build(engine="hnsw" if source == "hnsw" else "annoy")
@@ -111,7 +111,7 @@ def test_a_build_keeps_the_files_of_its_plan_alone(build: Build, monkeypatch: py
     expected = {file_of(entry.index) for entry in report.plan if entry.source != "exact"}
     assert names == expected | ({"projection.npy"} if expected else set())
     # What lost is reported nevertheless.
-    assert {each.source for each in report.measured} >= {"scan", "exact", report.engine if source == "hnsw" else "annoy"}
+    assert {each.source for each in report.measured} >= {"scan", "ivf", "exact", report.engine if source == "hnsw" else "annoy"}
     assert (report.engine == "exact") == (source == "exact")
     assert bool(report.trees) == (source == "annoy")
     assert (report.chosen is not None) == (source == "annoy")

@@ -169,8 +169,9 @@ class HnswAgainstDictionary(CollectionAgainstDictionary):
 
 
 class ScanAgainstDictionary(CollectionAgainstDictionary):
-    """As if the scan were always the quickest, and any recall enough: what it misses would be seen in the hits."""
+    """As if one source were always the quickest, and any recall enough: what it misses would be seen in the hits."""
 
+    preferred = "scan"
     engine = "annoy"
     force_engine = False
     recall_target = 0.01
@@ -180,13 +181,18 @@ class ScanAgainstDictionary(CollectionAgainstDictionary):
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(choice, "SCAN_DIMS", (2,))
         self.patch.setattr(grid, "SCAN_DIMS", (2,))
+        self.patch.setattr(grid, "IVF_DIMS", (2,))
         self.patch.setattr(measure, "lower_bound", lambda shares: float(shares.mean()))
-        self.patch.setattr(Contest, "_times", lambda _, ways, runs: [1.0 if each.source == "scan" else 2.0 for each in ways])  # noqa: ARG005
+        self.patch.setattr(Contest, "_times", lambda _, ways, runs: [1.0 if each.source == self.preferred else 2.0 for each in ways])  # noqa: ARG005
         super().start()
 
     def teardown(self) -> None:
         super().teardown()
         self.patch.undo()
+
+
+class IvfAgainstDictionary(ScanAgainstDictionary):
+    preferred = "ivf"
 
 
 LIGHT = settings(max_examples=40, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -199,6 +205,7 @@ LIGHT = settings(max_examples=40, stateful_step_count=20, deadline=None, suppres
         (AnnoyAgainstDictionary, "annoy"),
         (HnswAgainstDictionary, "hnsw"),
         (ScanAgainstDictionary, "scan"),
+        (IvfAgainstDictionary, "ivf"),
     ],
 )
 def test_searches_are_a_plain_loop_over_a_dictionary_whatever_came_before(

@@ -71,6 +71,7 @@ class Source(StrEnum):
     UNSPECIFIED = "UNSPECIFIED"
     ANNOY = "ANNOY"
     SCAN = "SCAN"
+    IVF = "IVF"
     EXACT = "EXACT"
     HNSW = "HNSW"
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from lookalike_retrieval.dba import DEFAULT_POWER, Weights
 
 Engine = Literal["annoy", "exact", "hnsw"]
-Source = Literal["annoy", "scan", "exact", "hnsw"]
+Source = Literal["annoy", "scan", "ivf", "exact", "hnsw"]
 DType = Literal["float32", "float16"]
 State = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
 ENDED: frozenset[State] = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike_indexer.builds.contest import Contest
-from lookalike_indexer.builds.grid import ENGINE_DIMS, ENGINE_SIZES, SCAN_DIMS, Grid, Stage
+from lookalike_indexer.builds.grid import ENGINE_DIMS, ENGINE_SIZES, IVF_DIMS, SCAN_DIMS, Grid, Stage
 from lookalike_indexer.builds.job import Job
 from lookalike_indexer.builds.planning import CURVE_K, Plan
 from lookalike_indexer.builds.snapshot import Snapshot, Tell
@@ -44,12 +44,13 @@ def choose(job: Job, snapshot: Snapshot, served: NDArray[np.float32], stage: Sta
     sizes = (job.trees,) if job.trees and engine == "annoy" else ENGINE_SIZES[engine]
     with stage("reduce"):
         tell(Progress(stage="reduce", total=count))
-        reduction = Reduction(served, dims if job.force_engine else (*dims, *SCAN_DIMS))
+        reduction = Reduction(served, dims if job.force_engine else (*dims, *SCAN_DIMS, *IVF_DIMS))
     with stage("measure"):
         contest = Contest(snapshot, served, job.recall_target, engine if job.force_engine else None)
     grid = Grid(job.folder, reduction, job.space.dim, count, contest, stage, tell)
     if not job.force_engine:
         grid.scans()
+        grid.cells()
     grid.engine(engine, dims, sizes, forced=job.force_engine)
     with stage("measure"):
         plan = contest.plan()

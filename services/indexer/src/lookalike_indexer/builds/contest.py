@@ -23,11 +23,12 @@ from lookalike_indexer.records import Index, PlanEntry, Source
 from lookalike_indexer.served_build import ServedBuild
 from lookalike_indexer.view import Fresh, View
 
-# Efforts of each source that has some, for how many hits they are no more than: nodes of Annoy, candidates of hnswlib.
+# Efforts of each source that has some, for how many hits they are no more than: nodes of Annoy, candidates of hnswlib, rows compared.
 SEARCH_K: Final[dict[Source, Sequence[int]]] = {
     "annoy": (250, 350, 500, 700, 1_000, 1_400, 2_000, 2_800, 4_000, 5_600, 8_000, 11_000, 16_000, 32_000),
     "hnsw": (10, 12, 14, 17, 20, 25, 30, 40, 60, 80, 120, 160, 240, 320, 480, 640, 1_000, 1_400, 2_000, 3_000),
     "scan": (0,),
+    "ivf": (350, 500, 700, 1_000, 1_400, 2_000, 2_800, 4_000, 5_600, 8_000, 16_000, 32_000),
 }
 # Depths of the re-rank for each number of hits.
 DEPTHS: Final = {

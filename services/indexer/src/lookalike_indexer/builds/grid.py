@@ -17,12 +17,13 @@ from lookalike_indexer.records import Index, Progress, Source
 Stage = Callable[[str], AbstractContextManager[None]]
 
 SCAN_DIMS: Final = (32, 64, 128, 256)
+IVF_DIMS: Final = (64, 32, 128)
 # Of each source that is an engine's: dimensions, the likeliest first; and trees or links, the first for all dimensions, the others for the
 # best of them. Few trees, of which more nodes are looked at, find as much in less time than many: each tree's way down costs.
 ENGINE_DIMS: Final[dict[Source, Sequence[int]]] = {"annoy": (64, 32, 128), "hnsw": (128, 64, 256)}
 ENGINE_SIZES: Final[dict[Source, Sequence[int]]] = {"annoy": (25, 12, 50, 100), "hnsw": (16, 32, 8)}
 # Vectors of so many dimensions are indexed unreduced, too. hnswlib looks at few of them, so that they may be longer.
-_FULL_UP_TO: Final[dict[Source, int]] = {"annoy": 256, "hnsw": 16_384}
+_FULL_UP_TO: Final[dict[Source, int]] = {"annoy": 256, "ivf": 256, "hnsw": 16_384}
 # Seconds for all indexes of a build; what is estimated to take longer than what is left of them is not tried, but the first always is.
 MOST_SECONDS = 150.0
 # An engine that costs so many times what a scan or exact search does is not tried any further.
@@ -49,6 +50,10 @@ class Grid:
         for dims in self._reduction.dims:
             if dims in SCAN_DIMS:
                 self._try(Index("scan", dims))
+
+    def cells(self) -> None:
+        """Try inverted files of all dimensions."""
+        self.engine("ivf", IVF_DIMS, (0,), forced=False)
 
     def engine(self, source: Source, dims: Sequence[int], sizes: Sequence[int], *, forced: bool) -> None:
         """Try indexes of an engine's source: all `dims` with the first of `sizes`, then the best of them with the others."""

@@ -19,8 +19,8 @@ _TRIED_TREES = 270
 _TRIED_LINKS = 104
 # Of a link: in the lowest layer there are twice as many, of 4 bytes; the layers above add little.
 _LINK_BYTES = 12
-# Reduced dimensions of all indexes that are tried, scans included, together.
-_TRIED_DIMS = 1_750
+# Reduced dimensions of all indexes that are tried, scans and inverted files included, together.
+_TRIED_DIMS = 2_000
 # How often hnswlib may index vectors as they are: once for each number of links.
 _TRIED_FULL = 3
 
@@ -36,7 +36,7 @@ def bytes_needed(record: Collection, spec: BuildSpec, items: int, store_bytes: i
 def _index_bytes(record: Collection, spec: BuildSpec) -> int:
     if record.engine == "exact":
         return 0
-    reduced = 4 * min(_TRIED_DIMS, 12 * record.space.dim)
+    reduced = 4 * min(_TRIED_DIMS, 16 * record.space.dim)
     if record.engine == "hnsw":
         return reduced + _LINK_BYTES * _TRIED_LINKS + _TRIED_FULL * 4 * record.space.dim
     return reduced + _TREE_BYTES * (spec.trees or _TRIED_TREES)

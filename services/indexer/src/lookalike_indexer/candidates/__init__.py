@@ -28,7 +28,7 @@ class Proposal(NamedTuple):
 
 
 class Effort(NamedTuple):
-    """The best `depth` rows are candidates; `search_k` nodes are looked at for them, where a source has nodes."""
+    """The best `depth` rows are candidates; `search_k` is what is looked at for them, in what the source counts."""
 
     search_k: int
     depth: int

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lookalike_indexer.candidates import ReducedCandidates
 from lookalike_indexer.candidates.annoy import AnnoyCandidates, write_trees
 from lookalike_indexer.candidates.hnsw import HnswCandidates, write_graph
+from lookalike_indexer.candidates.ivf import IvfCandidates, write_ivf
 from lookalike_indexer.candidates.reduction import Reducer
 from lookalike_indexer.candidates.scan import ScanCandidates, write_scan
 from lookalike_indexer.records import Index, Source
@@ -37,6 +38,7 @@ class Kind(NamedTuple):
 KINDS: Final[dict[Source, Kind]] = {
     "annoy": Kind("trees-{0.reduced_dim}-{0.trees}.ann", write_trees, AnnoyCandidates),
     "scan": Kind("scan-{0.reduced_dim}.columns.f32", write_scan, ScanCandidates),
+    "ivf": Kind("cells-{0.reduced_dim}.ivf", write_ivf, IvfCandidates),
     "hnsw": Kind("graph-{0.reduced_dim}-{0.links}.hnsw", write_graph, HnswCandidates),
 }
 

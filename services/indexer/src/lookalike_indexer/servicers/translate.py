@@ -60,6 +60,7 @@ DTYPES: dict[DType, vectors_pb2.DType.ValueType] = {"float32": vectors_pb2.D_TYP
 SOURCES: dict[Source, builds_pb2.Source.ValueType] = {
     "annoy": builds_pb2.SOURCE_ANNOY,
     "scan": builds_pb2.SOURCE_SCAN,
+    "ivf": builds_pb2.SOURCE_IVF,
     "exact": builds_pb2.SOURCE_EXACT,
     "hnsw": builds_pb2.SOURCE_HNSW,
 }
