@@ -45,7 +45,7 @@ async def choose_model(client: AsyncClient, model: str | None, observer: Observe
     named or not.
     """
     if model is not None:
-        if model.partition(":")[0].removeprefix("models/") == ZERO_SHOT_MODEL:
+        if version_name(model.partition(":")[0]) == f"models/{ZERO_SHOT_MODEL}":
             await zero_shot_model(client, observer)
         return await named_model(client, model)
     if trained := await _newest_trained(client):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Protocol, Self
 
 import numpy as np
@@ -79,6 +80,12 @@ def depth_among(depth: int, k: int, absent: Absent) -> int:
     """Return how many candidates to look for, raised for many hits and for the share of rows that are absent."""
     count, alive = len(absent), max(1, absent.alive)
     return min(count, -(-max(depth, least_depth(k, alive, count)) * count // alive))
+
+
+def effort_among(effort: Effort, k: int, absent: Absent) -> Effort:
+    """Return an effort with its depth raised as `depth_among` does, and what is looked at in proportion."""
+    depth = depth_among(effort.depth, k, absent)
+    return Effort(math.ceil(effort.search_k * max(1.0, depth / effort.depth)), depth)
 
 
 def least_depth(k: int, alive: int, count: int) -> int:

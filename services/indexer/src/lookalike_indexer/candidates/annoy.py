@@ -6,7 +6,6 @@ Source: E. Bernhardsson, "Annoy: Approximate Nearest Neighbors Oh Yeah", github.
 from __future__ import annotations
 
 import copy
-import math
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +13,7 @@ import numpy as np
 from annoy import AnnoyIndex
 from numpy.typing import NDArray
 
-from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal, depth_among, present
+from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal, effort_among, present
 from lookalike_indexer.candidates.absent import Absent
 from lookalike_indexer.candidates.reduction import Reducer
 from lookalike_indexer.records import Index
@@ -54,8 +53,8 @@ class AnnoyCandidates:
         return [np.array(self._trees.get_nns_by_vector(query, effort.depth, effort.search_k), np.int64) for query in reduced.tolist()]
 
     def _scaled(self, k: int, absent: Absent, search_k: int | None) -> Effort:
-        depth = depth_among(self._effort.depth, k, absent)
-        return Effort(search_k or math.ceil(self._effort.search_k * max(1.0, depth / self._effort.depth)), depth)
+        scaled = effort_among(self._effort, k, absent)
+        return scaled._replace(search_k=search_k or scaled.search_k)
 
 
 def write_trees(rows: NDArray[np.float32], path: Path, index: Index) -> None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import copy
 import importlib
 import importlib.util
-import math
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal, depth_among, present
+from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal, effort_among, present
 from lookalike_indexer.candidates.absent import Absent
 from lookalike_indexer.candidates.reduction import Reducer
 from lookalike_indexer.records import Index
@@ -40,7 +39,7 @@ def require_hnsw() -> None:
 class HnswCandidates:
     """The graph of one build. An effort's `search_k` is the size of the list of candidates, `ef` in the paper."""
 
-    def __init__(self, path: Path, index: Index, reducer: Reducer | None, count: int, effort: Effort = Effort(0, 1)) -> None:  # noqa: B008
+    def __init__(self, path: Path, index: Index, reducer: Reducer | None, count: int, effort: Effort = Effort(1, 1)) -> None:  # noqa: B008
         """Read what `write_graph` wrote of `count` rows, which must have been verified before.
 
         Raises ValueError for a file of another shape, or without hnswlib.
@@ -57,10 +56,10 @@ class HnswCandidates:
         return other
 
     def propose(self, queries: NDArray[np.float32], k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> Proposal:  # noqa: ARG002
-        return Proposal(present(self.ordered(queries, self._scaled(k, absent)), absent), 0, "hnsw")
+        return Proposal(present(self.ordered(queries, effort_among(self._effort, k, absent)), absent), 0, "hnsw")
 
     def effort(self, queries: int, k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> int:  # noqa: ARG002
-        return self._scaled(k, absent).search_k * self._links
+        return effort_among(self._effort, k, absent).search_k * self._links
 
     def ordered(self, queries: NDArray[np.float32], effort: Effort) -> list[NDArray[np.int64]]:
         reduced = queries if self._reducer is None else self._reducer.project(queries, self._dims)
@@ -74,10 +73,6 @@ class HnswCandidates:
                 return [np.empty(0, np.int64)]
             return [found for query in queries for found in self.ordered(query[None], effort)]
         return list(rows[:, : effort.depth].astype(np.int64))
-
-    def _scaled(self, k: int, absent: Absent) -> Effort:
-        depth = depth_among(self._effort.depth, k, absent)
-        return Effort(math.ceil(max(self._effort.search_k, 1) * max(1.0, depth / self._effort.depth)), depth)
 
 
 def write_graph(rows: NDArray[np.float32], path: Path, index: Index) -> None:

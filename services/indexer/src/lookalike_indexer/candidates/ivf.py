@@ -16,17 +16,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal, depth_among, least_depth
+from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal, effort_among, least_depth
 from lookalike_indexer.candidates.absent import Absent
 from lookalike_indexer.candidates.reduction import Reducer
 from lookalike_indexer.records import Index
+from lookalike_retrieval import exact_topk
 
 # Rounds of k-means, and rows a cell that it sees.
 _ROUNDS = 10
 _SAMPLED = 60
 _SEED = 1
-# Scores held at once while rows are given to cells: 32 MiB.
-_TILE_SCORES = 8 << 20
 
 
 class IvfCandidates:
@@ -67,9 +66,9 @@ class IvfCandidates:
         return [rows[np.argsort(-scores, kind="stable")] for rows, scores in found]
 
     def _scaled(self, k: int, absent: Absent) -> Effort:
-        more = depth_among(self._effort.depth, k, absent) / self._effort.depth
+        # Absent rows are left out before the best are taken: their share asks for more rows, not for more of them to be kept.
         depth = max(self._effort.depth, least_depth(k, absent.alive, len(absent)))
-        return Effort(min(len(absent), math.ceil(self._effort.search_k * more)), depth)
+        return Effort(min(len(absent), effort_among(self._effort, k, absent).search_k), depth)
 
     def _compared(
         self, queries: NDArray[np.float32], search_k: int, absent: Absent | None = None
@@ -125,10 +124,9 @@ def _centres(rows: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     return centres
 
 
-def _nearest(rows: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.int64]:
+def _nearest(rows: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.uint32]:
     """Return which of `centres` [c, d] is nearest to each of `rows` [n, d]."""
-    step = max(1, _TILE_SCORES // len(centres))
-    return np.concatenate([(rows[start : start + step] @ centres.T).argmax(axis=1) for start in range(0, len(rows), step)])
+    return exact_topk(rows, centres, 1).indices[:, 0]
 
 
 def _best(rows: NDArray[np.uint32], scores: NDArray[np.float32], depth: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
