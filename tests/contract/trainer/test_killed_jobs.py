@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -41,6 +45,37 @@ def worker_of(trainer: Trainer, name: str) -> psutil.Process:
     raise AssertionError("the job has no worker")
 
 
+@contextmanager
+def held_until_asked_to_end(worker: psutil.Process) -> Iterator[None]:
+    """The worker of a killed server rests until the next server ends it: it could be done before a slow one is there."""
+    over = threading.Event()
+
+    def let_go() -> None:
+        with suppress(psutil.NoSuchProcess):
+            while not over.is_set() and not asked_to_end(worker):
+                time.sleep(0.05)
+            worker.resume()
+
+    worker.suspend()
+    waiting = threading.Thread(target=let_go)
+    waiting.start()
+    try:
+        yield
+    finally:
+        over.set()
+        waiting.join()
+
+
+def asked_to_end(process: psutil.Process) -> bool:
+    """Whether SIGTERM waits for a suspended process, or the process is gone."""
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    pending = re.search(r"^ShdPnd:\s*(\w+)$", status, re.MULTILINE)
+    return pending is not None and bool(int(pending[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
 def create(trainer: Trainer, model: str) -> str:
     init = jobs_pb2.Init(random="test_efficientnet")
     return trainer.create(train_job("datasets/shades", model=model, init=init, overrides=LONG)).name
@@ -75,8 +110,9 @@ def test_whatever_is_killed_the_model_is_that_of_an_undisturbed_job(start: Start
     seen = train_further(trainer, name, 0)
     worker_of(trainer, name).kill()
     seen = train_further(trainer, name, seen, "killed by SIGKILL")
-    trainer.end(signal.SIGKILL)
-    trainer.start()
+    with held_until_asked_to_end(worker_of(trainer, name)):
+        trainer.end(signal.SIGKILL)
+        trainer.start()
     seen = train_further(trainer, name, seen, "server died")
     worker = worker_of(trainer, name)
     trainer.end(signal.SIGKILL)
