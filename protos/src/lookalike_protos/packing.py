@@ -47,14 +47,12 @@ def unpack_vectors(batch: VectorBatch) -> NDArray[np.float32]:
         raise PackingError("dim", f"dim {batch.dim} is out of range: 1 to {MAX_DIM}")
     if batch.space.dim != batch.dim:
         raise PackingError("space.dim", f"space.dim {batch.space.dim} differs from dim {batch.dim}")
-    if len(batch.data) > MAX_BATCH_BYTES:
-        raise PackingError("data", f"data has {len(batch.data)} bytes: at most {MAX_BATCH_BYTES} a batch, send several")
-    if len(batch.data) % (layout.itemsize * batch.dim):
-        raise PackingError(
-            "data",
-            f"data has {len(batch.data)} bytes: no whole number of rows of {batch.dim} × {layout.itemsize} bytes",
-        )
-    return np.frombuffer(batch.data, dtype=layout).reshape(-1, batch.dim).astype(np.float32, copy=False)
+    data = batch.data  # each look at it would be a copy
+    if len(data) > MAX_BATCH_BYTES:
+        raise PackingError("data", f"data has {len(data)} bytes: at most {MAX_BATCH_BYTES} a batch, send several")
+    if len(data) % (layout.itemsize * batch.dim):
+        raise PackingError("data", f"data has {len(data)} bytes: no whole number of rows of {batch.dim} × {layout.itemsize} bytes")
+    return np.frombuffer(data, dtype=layout).reshape(-1, batch.dim).astype(np.float32, copy=False)
 
 
 def rows_per_batch(dim: int) -> int:
