@@ -50,7 +50,7 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True)
 class Answer:
-    """Hits of each query, and the items that they name; `queries` is what was searched for in the end."""
+    """Hits of each query, and the items that they name, none where ids are enough; `queries` is what was searched for in the end."""
 
     view: View
     queries: Queries
@@ -84,9 +84,9 @@ def read_vectors(store: Store, ids: Sequence[str], dim: int) -> tuple[int, NDArr
 
 def _items(store: Store, view: View, found: Found, columns: Columns) -> dict[str, StoredItem]:
     """Return the items that are hits, by id, as of the view's revision; raises Overtaken where one was written meanwhile."""
-    ids = {each for hits in found.hits for each in hits.ids}
     if not columns.rest:
-        return {each: StoredItem(each) for each in ids}
+        return {}
+    ids = {each for hits in found.hits for each in hits.ids}
     _, items = store.get(ids, columns)
     if len(items) < len(ids) or any(item.revision > view.revision for item in items.values()):
         raise Overtaken

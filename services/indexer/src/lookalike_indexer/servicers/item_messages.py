@@ -145,9 +145,13 @@ def require_room(items: Sequence[StoredItem], columns: Columns, space: Space) ->
     """Raise InvalidArgument if items take more than an answer holds."""
     if len(items) > most_rows(columns, space):
         raise _too_much(f"the vectors of {len(items):,} items of {space.dim} dimensions", f"{MAX_BATCH_BYTES:,}")
-    size = sum(item.size for item in items)
+    require_bytes(len(items), sum(item.size for item in items))
+
+
+def require_bytes(count: int, size: int) -> None:
+    """Raise InvalidArgument if `count` items of together `size` bytes are more than an answer holds."""
     if size > MAX_ITEMS_BYTES:
-        raise _too_much(f"{len(items):,} items of together {size:,} bytes", f"{MAX_ITEMS_BYTES:,}")
+        raise _too_much(f"{count:,} items of together {size:,} bytes", f"{MAX_ITEMS_BYTES:,}")
 
 
 def _too_much(what: str, most: str) -> InvalidArgument:

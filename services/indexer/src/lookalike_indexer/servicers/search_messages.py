@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
 from lookalike_indexer.admission import MAX_ID_BYTES
@@ -11,11 +12,12 @@ from lookalike_indexer.collection import OpenCollection
 from lookalike_indexer.expansion import Expansion
 from lookalike_indexer.filters import Filter
 from lookalike_indexer.queries import Combine, Pictures
+from lookalike_indexer.records import Space
 from lookalike_indexer.search import Hits
 from lookalike_indexer.servicers.filter_messages import filter_in
-from lookalike_indexer.servicers.item_messages import batch_message, columns_of, item_message, require_room
+from lookalike_indexer.servicers.item_messages import batch_message, columns_of, item_message, require_bytes, require_room
 from lookalike_indexer.servicers.translate import SOURCES, build_name, collection_name, in_range, plan_message, vectors_of
-from lookalike_indexer.store import Columns
+from lookalike_indexer.store import Columns, StoredItem
 from lookalike_protos.indexer.v1 import search_pb2
 from lookalike_runtime.errors import invalid_field
 
@@ -76,15 +78,8 @@ def pictures_of(message: search_pb2.SearchRequest, collection: OpenCollection) -
 
 
 def response_message(collection: OpenCollection, answer: Answer, columns: Columns) -> search_pb2.SearchResponse:
-    places: dict[str, int] = {}
-    hits = [_hits_message(each, places) for each in answer.found.hits]
-    items = [answer.items[each] for each in places]
-    require_room(items, columns, collection.space)
     build = answer.view.build
-    return search_pb2.SearchResponse(
-        hits=hits,
-        items=map(item_message, items),
-        vectors=batch_message(items, collection.space) if columns.vector else None,
+    response = search_pb2.SearchResponse(
         collection=collection_name(collection.name),
         revision=answer.view.revision,
         build=build_name(collection.name, build.number) if build else "",
@@ -93,16 +88,33 @@ def response_message(collection: OpenCollection, answer: Answer, columns: Column
         search_k=answer.found.search_k,
         plan=plan_message(answer.found.entry) if answer.found.entry else None,
     )
+    places: dict[str, int] = {}
+    for each in answer.found.hits:
+        _add_hits(response, each, places)
+    if columns.rest:
+        _add_items(response, [answer.items[each] for each in places], columns, collection.space)
+    else:
+        _add_ids(response, places)
+    return response
 
 
-def _hits_message(hits: Hits, places: dict[str, int]) -> search_pb2.QueryHits:
-    """Return hits in columns; an item that no hit before was gets the next place."""
-    return search_pb2.QueryHits(
-        item_indices=[places.setdefault(each, len(places)) for each in hits.ids],
-        scores=hits.scores,
-        fresh=hits.fresh,
-        augmented=hits.augmented,
-    )
+def _add_hits(response: search_pb2.SearchResponse, hits: Hits, places: dict[str, int]) -> None:
+    """Add hits in columns; an item that no hit before was gets the next place."""
+    indices = [places.setdefault(each, len(places)) for each in hits.ids]
+    response.hits.add(item_indices=indices, scores=hits.scores, fresh=hits.fresh, augmented=hits.augmented)
+
+
+def _add_items(response: search_pb2.SearchResponse, items: Sequence[StoredItem], columns: Columns, space: Space) -> None:
+    require_room(items, columns, space)
+    response.items.extend(map(item_message, items))
+    if columns.vector:
+        response.vectors.CopyFrom(batch_message(items, space))
+
+
+def _add_ids(response: search_pb2.SearchResponse, ids: Collection[str]) -> None:
+    require_bytes(len(ids), len("".join(ids).encode()))
+    for each in ids:
+        response.items.add(id=each)
 
 
 def _check_ids(message: search_pb2.SearchRequest) -> None:
