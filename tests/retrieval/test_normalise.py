@@ -13,14 +13,19 @@ def test_rows_have_length_one_and_keep_their_direction(dtype: type[np.floating])
         np.testing.assert_allclose(unit, row / np.sqrt(sum(x * x for x in row)), rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("scale", [1e-300, 1e-40, 1e30, 1e300])
-def test_very_small_and_very_large_rows_have_a_direction(scale: float) -> None:
-    np.testing.assert_allclose(normalise(np.array([[3.0, 4.0]]) * scale), [[0.6, 0.8]], rtol=1e-6)
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [(np.float64, 1e-300), (np.float64, 1e300), (np.float32, 1e-38), (np.float32, 1e37), (np.float16, 1e-4), (np.float16, 1e4)],
+)
+def test_very_small_and_very_large_rows_have_a_direction(dtype: type[np.floating], scale: float) -> None:
+    vectors = (np.array([[3.0, 4.0]]) * scale).astype(dtype)
+    np.testing.assert_allclose(normalise(vectors), [[0.6, 0.8]], rtol=1e-6 if dtype != np.float16 else 1e-3)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("bad", "reason"), [(0.0, "zero"), (np.nan, "not finite"), (np.inf, "not finite"), (-np.inf, "not finite")])
-def test_a_row_without_direction_is_refused_by_number(bad: float, reason: str) -> None:
-    vectors = np.ones((3000, 4), np.float32)
+def test_a_row_without_direction_is_refused_by_number(bad: float, reason: str, dtype: type[np.floating]) -> None:
+    vectors = np.ones((3000, 4), dtype)
     vectors[2100] = bad
     with pytest.raises(VectorError, match=rf"row 2100: .*{reason}") as caught:
         normalise(vectors)

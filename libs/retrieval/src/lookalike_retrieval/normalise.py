@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 # In float64 they stay in the processor's cache through all steps.
 _BLOCK_VALUES = 1 << 15
+# Bytes of a number whose square float64 holds.
+_SQUARED_SAFELY = 4
 
 
 class VectorError(ValueError):
@@ -36,13 +38,20 @@ def normalise(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     rows = max(1, _BLOCK_VALUES // vectors.shape[1])
     for start in range(0, len(vectors), rows):
         block = np.array(vectors[start : start + rows], np.float64)
-        # Dividing by the largest value first keeps the squares of very large and very small rows in range.
-        largest = np.maximum(block.max(axis=1), -block.min(axis=1))
-        _refuse_rows(largest, start)
-        block /= largest[:, None]
-        block /= np.sqrt(np.einsum("ij,ij->i", block, block))[:, None]
+        if vectors.dtype.itemsize > _SQUARED_SAFELY:
+            block = _shrunk(block)
+        lengths = np.sqrt(np.vecdot(block, block))
+        _refuse_rows(lengths, vectors, start)
+        block *= (1 / lengths)[:, None]
         units[start : start + rows] = block
     return units
+
+
+def _shrunk(block: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Divide each row by its largest value, which keeps the squares of very large and very small ones in range."""
+    largest = np.maximum(block.max(axis=1), -block.min(axis=1))
+    with np.errstate(invalid="ignore"):
+        return np.where(block == 0, block, block / largest[:, None])
 
 
 def check_matrix(name: str, matrix: NDArray[Any]) -> None:
@@ -51,9 +60,8 @@ def check_matrix(name: str, matrix: NDArray[Any]) -> None:
         raise ValueError(f"{name} must have the shape [rows, dimensions], not {list(matrix.shape)}")
 
 
-def _refuse_rows(largest: NDArray[np.float64], start: int) -> None:
-    bad = np.flatnonzero(~np.isfinite(largest) | (largest == 0))
+def _refuse_rows(lengths: NDArray[np.float64], vectors: NDArray[np.floating[Any]], start: int) -> None:
+    bad = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
     if len(bad):
-        row = int(bad[0])
-        zero = largest[row] == 0
-        raise VectorError(start + row, "all values are zero" if zero else "holds a value that is not finite")
+        row = start + int(bad[0])
+        raise VectorError(row, "holds a value that is not finite" if vectors[row].any() else "all values are zero")
