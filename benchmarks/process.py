@@ -66,9 +66,9 @@ class IndexerProcess(ServerProcess):
 
 
 @contextmanager
-def running_indexer(data: Path) -> Iterator[IndexerProcess]:
+def running_indexer(data: Path, **settings: str) -> Iterator[IndexerProcess]:
     """Run an indexer that begins no builds by itself during the block."""
-    server = IndexerProcess(data, auto_build_share="0")
+    server = IndexerProcess(data, beside=None, auto_build_share="0", **settings)
     try:
         yield server
     finally:

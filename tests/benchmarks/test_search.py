@@ -66,5 +66,6 @@ def test_growth_is_measured_at_each_size(tmp_path: Path) -> None:
 
 def test_the_server_is_measured_against_the_library_on_the_same_build(tmp_path: Path) -> None:
     report = json.loads(json.dumps(measure_grpc(drawn(300, 32).vectors, tmp_path, runs=3, turns=2)))
-    assert report["grpc_vs_library"] > 0
+    assert report["grpc_vs_library"] >= report["grpc_one_by_one_vs_library"] > 0
+    assert report["queries_per_second_by_calls_in_flight"]["grpc_with_items"].keys() == {"1", "2", "3", "4"}
     assert report["source"] == "SOURCE_EXACT"
