@@ -5,7 +5,6 @@ A place is a row of the build, or, from the number of those on, a slot of what i
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +18,6 @@ _ROWS_AT_ONCE = 4096
 # To score so few exactly costs less than to find out which of them are worth it.
 _SETTLED_AT_ONCE = 64
 _ONE = np.float32(1)
-_NOTHING = np.empty(0, np.float32)
 
 
 class Ranked(NamedTuple):
@@ -48,7 +46,7 @@ class Bench:
         """Rank the items at `places` by the best score that a row of `pictures` gives them, and keep `k`."""
         if len(places) > max(k, _SETTLED_AT_ONCE):
             parts = (served_vectors(self._view, part, self._room) for part in _parts(places))
-            places = places[_best(np.concatenate([best_scores(part, pictures) for part in parts]), k, NOISE)]
+            places = places[_near_the_best(np.concatenate([best_scores(part, pictures) for part in parts]), k)]
         return settle(self._view, pictures, places, k, self._room)
 
 
@@ -72,14 +70,19 @@ def best_scores(vectors: NDArray[np.float32], pictures: NDArray[np.float32]) -> 
 
 def settle(view: View, pictures: NDArray[np.float32], places: NDArray[np.int64], k: int, room: NDArray[np.float32] | None = None) -> Ranked:
     """Rank the items at `places`, rows of the build first, by their exact scores, and keep `k`; in `room` as `served_vectors`."""
-    scores = np.concatenate([_NOTHING, *(exact_scores(served_vectors(view, part, room), pictures) for part in _parts(places))])
-    worthy = _best(scores, k)
-    numbers = places[worthy].tolist()
-    best = sorted(zip((-scores[worthy]).tolist(), _ids(view, numbers), numbers, strict=True))[:k]
+    parts = [exact_scores(served_vectors(view, part, room), pictures) for part in _parts(places)]
+    falling = -(parts[0] if len(parts) == 1 else np.concatenate(parts))
+    order = falling.argsort()
+    if len(order) > k:
+        order = order[: np.count_nonzero(falling <= falling[order[k - 1]])]
+    numbers = places[order].tolist()
+    best = sorted(zip(falling[order].tolist(), _ids(view, numbers), numbers, strict=True))[:k]
     return Ranked([place for _, _, place in best], [each for _, each, _ in best], [-score for score, _, _ in best])
 
 
 def _parts(places: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    if len(places) <= _ROWS_AT_ONCE:
+        return [places]
     return [places[start : start + _ROWS_AT_ONCE] for start in range(0, len(places), _ROWS_AT_ONCE)]
 
 
@@ -92,13 +95,14 @@ def exact_scores(vectors: NDArray[np.float32], pictures: NDArray[np.float32]) ->
     """Return the best score of each of `vectors` [n, dim] with any of `pictures` [p, dim], as it is answered."""
     # In float64, each row by itself, they tie wherever they lie.
     wide = vectors.astype(np.float64)
-    best: NDArray[np.float32] = functools.reduce(np.maximum, [np.vecdot(wide, each) for each in pictures]).astype(np.float32)
-    return np.maximum(np.minimum(best, _ONE), -_ONE)
+    best = np.vecdot(wide, pictures[0])
+    for each in pictures[1:]:
+        best = np.maximum(best, np.vecdot(wide, each))
+    scores: NDArray[np.float32] = best.astype(np.float32)
+    return np.maximum(np.minimum(scores, _ONE), -_ONE)
 
 
-def _best(scores: NDArray[np.float32], k: int, noise: float = 0.0) -> NDArray[np.int64]:
-    """Return the places of the `k` best of `scores` [n], and of all that are no more than `noise` below the last of them."""
-    if len(scores) <= k:
-        return np.arange(len(scores))
+def _near_the_best(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Return the places of the `k` best of more `scores` [n], and of all that are within the noise of the last of them."""
     last = np.partition(scores, len(scores) - k)[len(scores) - k]
-    return np.flatnonzero(scores >= last - np.float32(noise))
+    return np.flatnonzero(scores >= last - np.float32(NOISE))
