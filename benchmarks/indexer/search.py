@@ -93,6 +93,9 @@ class Arena:
 
     def turns(self, contenders: Mapping[str, Contender], batch: bool) -> dict[str, list[float]]:
         """Return the median seconds a query of each contender in each turn."""
+        # Once before: what a contender's files hold may have been paged out while others were measured.
+        for each in contenders.values():
+            self.seconds(each, batch, self._sweep.turns * self._sweep.runs)
         medians: dict[str, list[float]] = {name: [] for name in contenders}
         for turn in range(self._sweep.turns):
             for name, each in contenders.items():
