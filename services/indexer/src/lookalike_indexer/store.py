@@ -84,6 +84,10 @@ class NewItem:
     payload: str = ""
 
 
+# What an item takes in an answer beside its fields.
+BYTES_BESIDE = 64
+
+
 class StoredItem(NamedTuple):
     """An item as it was read: of what was not asked for, `vector` (raw, see `layout_of`) too, nothing. Times in microseconds since 1970.
 
@@ -112,7 +116,7 @@ class StoredItem(NamedTuple):
     def size(self) -> int:
         """Bytes that it takes in an answer, its vector aside."""
         texts = self.id + self.label + self.uri + self.payload
-        return len(texts.encode()) + len(self.thumbnail) + len(self.content_sha256) + 64
+        return len(texts.encode()) + len(self.thumbnail) + len(self.content_sha256) + BYTES_BESIDE
 
 
 class Columns(NamedTuple):

@@ -17,7 +17,7 @@ from lookalike_indexer.search import Hits
 from lookalike_indexer.servicers.filter_messages import filter_in
 from lookalike_indexer.servicers.item_messages import batch_message, columns_of, item_message, require_bytes, require_room
 from lookalike_indexer.servicers.translate import SOURCES, build_name, collection_name, in_range, plan_message, vectors_of
-from lookalike_indexer.store import Columns, StoredItem
+from lookalike_indexer.store import BYTES_BESIDE, Columns, StoredItem
 from lookalike_protos.indexer.v1 import search_pb2
 from lookalike_runtime.errors import invalid_field
 
@@ -112,7 +112,7 @@ def _add_items(response: search_pb2.SearchResponse, items: Sequence[StoredItem],
 
 
 def _add_ids(response: search_pb2.SearchResponse, ids: Collection[str]) -> None:
-    require_bytes(len(ids), len("".join(ids).encode()))
+    require_bytes(len(ids), len("".join(ids).encode()) + BYTES_BESIDE * len(ids))
     for each in ids:
         response.items.add(id=each)
 
