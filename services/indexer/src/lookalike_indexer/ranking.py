@@ -71,7 +71,7 @@ def best_scores(vectors: NDArray[np.float32], pictures: NDArray[np.float32]) -> 
 def settle(view: View, pictures: NDArray[np.float32], places: NDArray[np.int64], k: int, room: NDArray[np.float32] | None = None) -> Ranked:
     """Rank the items at `places`, rows of the build first, by their exact scores, and keep `k`; in `room` as `served_vectors`."""
     parts = [exact_scores(served_vectors(view, part, room), pictures) for part in _parts(places)]
-    falling = -(parts[0] if len(parts) == 1 else np.concatenate(parts))
+    falling = -np.concatenate(parts)
     order = falling.argsort()
     if len(order) > k:
         order = order[: np.count_nonzero(falling <= falling[order[k - 1]])]
@@ -81,9 +81,7 @@ def settle(view: View, pictures: NDArray[np.float32], places: NDArray[np.int64],
 
 
 def _parts(places: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    if len(places) <= _ROWS_AT_ONCE:
-        return [places]
-    return [places[start : start + _ROWS_AT_ONCE] for start in range(0, len(places), _ROWS_AT_ONCE)]
+    return [places[start : start + _ROWS_AT_ONCE] for start in range(0, max(1, len(places)), _ROWS_AT_ONCE)]
 
 
 def _ids(view: View, places: list[int]) -> list[str]:
