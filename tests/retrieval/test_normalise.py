@@ -15,7 +15,11 @@ def test_rows_have_length_one_and_keep_their_direction(dtype: type[np.floating])
 
 @pytest.mark.parametrize(
     ("dtype", "scale"),
-    [(np.float64, 1e-300), (np.float64, 1e300), (np.float32, 1e-38), (np.float32, 1e37), (np.float16, 1e-4), (np.float16, 1e4)],
+    [
+        *((np.float64, scale) for scale in (1e-300, 1e-40, 1e30, 1e300)),
+        *((np.float32, scale) for scale in (1e-38, 1e37)),
+        *((np.float16, scale) for scale in (1e-4, 1e4)),
+    ],
 )
 def test_very_small_and_very_large_rows_have_a_direction(dtype: type[np.floating], scale: float) -> None:
     vectors = (np.array([[3.0, 4.0]]) * scale).astype(dtype)

@@ -39,7 +39,7 @@ def normalise(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     for start in range(0, len(vectors), rows):
         block = np.array(vectors[start : start + rows], np.float64)
         if vectors.dtype.itemsize > _SQUARED_SAFELY:
-            block = _shrunk(block)
+            _shrink(block)
         lengths = np.sqrt(np.vecdot(block, block))
         _refuse_rows(lengths, vectors, start)
         block *= (1 / lengths)[:, None]
@@ -47,11 +47,11 @@ def normalise(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     return units
 
 
-def _shrunk(block: NDArray[np.float64]) -> NDArray[np.float64]:
+def _shrink(block: NDArray[np.float64]) -> None:
     """Divide each row by its largest value, which keeps the squares of very large and very small ones in range."""
     largest = np.maximum(block.max(axis=1), -block.min(axis=1))
-    with np.errstate(invalid="ignore"):
-        return np.where(block == 0, block, block / largest[:, None])
+    with np.errstate(invalid="ignore"):  # rows that are refused afterwards
+        block /= largest[:, None]
 
 
 def check_matrix(name: str, matrix: NDArray[Any]) -> None:
