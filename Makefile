@@ -10,6 +10,7 @@ PACKAGES := libs/images libs/retrieval libs/runtime libs/model services/trainer 
 SOURCES := $(addsuffix /src,$(PACKAGES)) clients/python/src protos/src protos/setup.py libs/model/golden benchmarks examples tests
 PROTOS := $(shell find protos -name '*.proto' -o -name 'setup.py' -path 'protos/*' -o -path 'protos/src/*.py')
 PROJECTS := $(addsuffix /pyproject.toml,$(PACKAGES) clients/python)
+COMPILED := services/indexer/setup.py $(wildcard services/indexer/cpp/*)
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help
@@ -19,7 +20,7 @@ help: ## List the targets
 .PHONY: setup
 setup: .venv/.ready ## Build .venv with everything in it
 
-# numpy and pybind11 are what hnswlib is built with, and its build is not isolated.
+# numpy and pybind11 are what hnswlib and the indexer's compiled parts are built with, and no build is isolated.
 .venv/.python:
 	$(PYTHON) -m venv .venv
 	$(PIP) setuptools wheel numpy pybind11
@@ -31,7 +32,7 @@ setup: .venv/.ready ## Build .venv with everything in it
 	$(PIP) --force-reinstall --no-deps ./protos
 	touch $@
 
-.venv/.ready: .venv/.protos constraints.txt requirements-dev.txt $(PROJECTS)
+.venv/.ready: .venv/.protos constraints.txt requirements-dev.txt $(PROJECTS) $(COMPILED)
 	$(PIP) --no-build-isolation $(addprefix --editable ./,$(PACKAGES)) --editable './clients/python[local]' --requirement requirements-dev.txt
 	touch $@
 
@@ -56,6 +57,7 @@ lint: setup ## Check style
 .PHONY: types
 types: setup ## Check types
 	$(BIN)/mypy $(SOURCES)
+	$(BIN)/mypy services/indexer/setup.py
 
 .PHONY: format
 format: setup ## Put every file into the one format

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from lookalike_indexer.candidates import Effort
+from lookalike_indexer.candidates._cells import Cells
 from lookalike_indexer.candidates.absent import Absent
 from lookalike_indexer.candidates.ivf import IvfCandidates, cells_of, write_ivf
 from lookalike_indexer.candidates.reduction import Reduction
@@ -84,3 +86,33 @@ def test_few_rows_and_equal_ones_have_cells_too(tmp_path: Path, count: int) -> N
     source = IvfCandidates(tmp_path / "cells", Index("ivf", 4), None, count)
     (found,) = source.ordered(rows[:1], Effort(count * count, count))
     assert sorted(found.tolist()) == list(range(count))
+
+
+def misfits() -> dict[str, Any]:
+    good = {"centres": units(2, 4), "starts": np.array([0, 1, 3], np.uint32), "order": np.array([2, 0, 1], np.uint32), "rows": units(3, 4)}
+    return {
+        "centres of other dimensions": good | {"centres": units(2, 5)},
+        "too few cells": good | {"centres": units(1, 4)},
+        "a late first cell": good | {"starts": np.array([1, 1, 3], np.uint32)},
+        "a cell before the one before": good | {"starts": np.array([0, 4, 3], np.uint32)},
+        "an end before the last row": good | {"starts": np.array([0, 1, 2], np.uint32)},
+        "a row that does not exist": good | {"order": np.array([2, 0, 3], np.uint32)},
+        "too few rows": good | {"rows": units(2, 4)},
+    }
+
+
+@pytest.mark.parametrize("name", misfits())
+def test_parts_that_do_not_fit_each_other_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"cell|centres"):
+        Cells(**misfits()[name])
+
+
+def test_searches_that_do_not_fit_the_cells_are_refused() -> None:
+    cells = Cells(units(1, 4), np.array([0, 3], np.uint32), np.arange(3, dtype=np.uint32), units(3, 4))
+    with pytest.raises(ValueError, match="queries"):
+        cells.nearest(units(1, 5), 1, 1, None)
+    with pytest.raises(ValueError, match="depth"):
+        cells.nearest(units(1, 4), 1, 0, None)
+    with pytest.raises(ValueError, match="absent"):
+        cells.nearest(units(1, 4), 1, 1, np.zeros(2, np.bool_))
+    assert [rows.tolist() for rows in cells.nearest(units(3, 4)[:0], 1, 1, None)] == []

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lookalike_indexer import grouping, ranking
+from lookalike_indexer import grouping
 from lookalike_indexer.admission import Offer
 from lookalike_indexer.answer import Answer, Options
 from lookalike_indexer.builds.job import Job
@@ -358,9 +358,3 @@ def test_an_item_asks_with_the_vector_that_it_has_at_the_revision_answered(
     monkeypatch.setattr(collection.store, "get", replaced)
     answer = collection.search(Pictures(None, ("a",)), 1, Columns())
     assert (answer.found.hits[0].ids, answer.view.revision) == (["c"], 2)
-
-
-def test_many_candidates_are_ranked_in_parts(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranking, "_ROWS_AT_ONCE", 7)
-    pictures = Pictures(np.random.default_rng(3).standard_normal((9, DIM)).astype(np.float32), (), (2, 3, 4), "best")
-    agree(kept.collection.search(pictures, 30, Columns()), brute(kept, pictures, 30, Options(), None))

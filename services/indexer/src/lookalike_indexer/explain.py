@@ -8,11 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike_indexer._ranking import exact_scores
 from lookalike_indexer.candidates.exact import rows_of
-from lookalike_indexer.ranking import NOISE, exact_scores
 from lookalike_indexer.search import Hits
 from lookalike_indexer.view import Averaged, View
 
+# More than twice the error of a float32 inner product of unit rows.
+_NOISE = 2e-6
 # Rows scored at once.
 _TILE = 4096
 _NOTHING = Averaged([], np.empty(0, np.float32), np.empty(0, np.float32))
@@ -94,7 +96,7 @@ def _beaten(
     query: NDArray[np.float32], tile: NDArray[np.float32], quick: NDArray[np.float32], rising: NDArray[np.float32]
 ) -> NDArray[np.int64]:
     """Return how many of the scores `rising` each row of `tile` is above; those too near to tell by `quick` scores are scored again."""
-    surely, perhaps = np.searchsorted(rising + NOISE, quick), np.searchsorted(rising - NOISE, quick)
+    surely, perhaps = np.searchsorted(rising + _NOISE, quick), np.searchsorted(rising - _NOISE, quick)
     near = np.flatnonzero(surely != perhaps)
     surely[near] = np.searchsorted(rising, exact_scores(tile[near], query[None]))
     return surely

@@ -10,10 +10,11 @@ from collections.abc import Hashable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike_indexer._ranking import exact_scores
 from lookalike_indexer.candidates import Asked
 from lookalike_indexer.labels import Labels
 from lookalike_indexer.queries import Queries, Query
-from lookalike_indexer.ranking import NOISE, Ranked, best_scores, served_vectors, settle
+from lookalike_indexer.ranking import Ranked, rerank, served_vectors
 from lookalike_indexer.search import Ranking, rank
 from lookalike_indexer.view import View
 
@@ -87,7 +88,7 @@ def _scores(view: View, queries: Queries, places: NDArray[np.int64]) -> NDArray[
         rows = slice(start, start + _ROWS_AT_ONCE)
         vectors = served_vectors(view, places[rows])
         for place, query in enumerate(queries.each):
-            scores[place, rows] = best_scores(vectors, query.pictures)
+            scores[place, rows] = exact_scores(vectors, query.pictures)
     return scores
 
 
@@ -99,9 +100,9 @@ def _best_of_each(
     k = min(k, int(np.count_nonzero(best > _NEVER)))
     if k == 0:
         return Ranked([], [], [])
-    least = np.partition(best, len(best) - k)[len(best) - k] - NOISE
-    worthy = (best[groups] >= least) & (scores >= best[groups] - NOISE)
+    least = np.partition(best, len(best) - k)[len(best) - k]
+    worthy = (best[groups] >= least) & (scores == best[groups])
     chosen = places[worthy]
-    ranked = settle(view, query.pictures, chosen, len(chosen))
     group_of = dict(zip(chosen.tolist(), groups[worthy].tolist(), strict=True))
-    return _first_of_each(ranked, [group_of[place] for place in ranked.places]).first(k)
+    (hits,) = rerank(view, Queries(query.pictures, (len(query.pictures),)), [chosen], len(chosen))
+    return _first_of_each(hits, [group_of[place] for place in hits.places]).first(k)

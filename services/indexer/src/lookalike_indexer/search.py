@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Proposal
 from lookalike_indexer.candidates.exact import rows_of
 from lookalike_indexer.queries import Queries, Query
-from lookalike_indexer.ranking import NOISE, Bench, Ranked
+from lookalike_indexer.ranking import Ranked, rerank
 from lookalike_indexer.records import PlanEntry, Source
 from lookalike_indexer.view import Fresh, View
 from lookalike_retrieval import exact_topk
 
+# More than twice the error of a float32 inner product of unit rows.
+_NOISE = 2e-6
 # Rows beyond the k-th, to see whether the k-th place is tied.
 _SPARE = 16
 # Candidates a hit that a source must find among the items that a filter leaves.
@@ -76,19 +78,16 @@ def rank(view: View, queries: Queries, k: int, *, exact: bool = False, asked: As
     built = _built(view, queries, k, exact, asked)
     fresh = _fresh(view.fresh, queries, k)
     places = [_joined(rows, slots, len(view.dead)) for rows, slots in zip(built.rows, fresh, strict=True)]
-    each = [(query, _together(places[span])) for query, span in zip(queries.each, queries.spans, strict=True)]
-    bench = Bench(view, max((len(found) for _, found in each), default=0))
-    ranked = [bench.ranked(query.pictures, found, k) for query, found in each]
-    return Ranking(ranked, built.source, built.search_k, built.entry)
+    return Ranking(rerank(view, queries, _together(queries, places), k), built.source, built.search_k, built.entry)
 
 
 def _joined(rows: NDArray[np.int64], slots: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     return np.concatenate([rows, slots + count]) if len(slots) else rows
 
 
-def _together(places: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Return the places that any picture of a query found, each once, rows of the build first."""
-    return places[0] if len(places) == 1 else np.unique(np.concatenate(places))
+def _together(queries: Queries, places: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+    """Return, for each query, the places that any of its pictures found, each once."""
+    return places if queries.sizes is None else [np.unique(np.concatenate(places[span])) for span in queries.spans]
 
 
 def _built(view: View, queries: Queries, k: int, exact: bool, asked: Asked) -> Proposal:
@@ -143,7 +142,7 @@ def _fresh(fresh: Fresh, queries: Queries, k: int) -> list[NDArray[np.int64]]:
     k += max((len(query.without) for query in each), default=0)
     top = exact_topk(units, rows_of(fresh.units, fresh.live), k + _SPARE)
     slots = fresh.live[top.indices]
-    tied = top.scores.shape[1] == k + _SPARE and bool((top.scores[:, k - 1] - top.scores[:, -1] <= NOISE).any())
+    tied = top.scores.shape[1] == k + _SPARE and bool((top.scores[:, k - 1] - top.scores[:, -1] <= _NOISE).any())
     if tied:
         # Slots stand in order of arrival; only by id do the right ones of many equals come first.
         slots = fresh.live_by_id[exact_topk(units, rows_of(fresh.units, fresh.live_by_id), k).indices]

@@ -92,6 +92,11 @@ class View:
     def absent(self) -> Absent:
         return Absent(self.dead)
 
+    @cached_property
+    def built(self) -> NDArray[np.float32]:
+        """The vectors [n, dim] that the build serves, those that no longer count among them."""
+        return self.build.vectors if self.build else np.empty((0, self.dim), np.float32)
+
     @property
     def alive_rows(self) -> int:
         """Rows of the build that count."""

@@ -72,7 +72,7 @@ class HnswCandidates:
             if len(queries) == 1:
                 return [np.empty(0, np.int64)]
             return [found for query in queries for found in self.ordered(query[None], effort)]
-        return list(rows[:, : effort.depth].astype(np.int64))
+        return list(rows[:, : effort.depth].view(np.int64))
 
 
 def write_graph(rows: NDArray[np.float32], path: Path, index: Index) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal, effort_among, least_depth
+from lookalike_indexer.candidates._cells import Cells
 from lookalike_indexer.candidates.absent import Absent
 from lookalike_indexer.candidates.reduction import Reducer
 from lookalike_indexer.records import Index
@@ -35,16 +36,14 @@ class IvfCandidates:
         """Open what `write_ivf` wrote of `count` rows; raises ValueError for a file of another shape."""
         self._reducer = reducer
         self._dims = index.reduced_dim
+        self._count = count
         words = np.asarray(np.memmap(path, "<u4", "r"))
         cells = cells_of(count)
         ends = np.cumsum([cells * self._dims, cells + 1, count, count * self._dims]).tolist()
         if len(words) != ends[-1]:
             raise ValueError(f"{path} does not hold {count} rows of {self._dims} dimensions")
         centres, starts, order, rows = np.split(words, ends[:-1])
-        self._centres = centres.view("<f4").reshape(cells, self._dims)
-        self._starts: list[int] = starts.tolist()
-        self._order = order
-        self._rows = rows.view("<f4").reshape(count, self._dims)
+        self._cells = Cells(centres.view("<f4").reshape(cells, -1), starts, order, rows.view("<f4").reshape(count, -1))
         self._effort = effort
 
     def at(self, effort: Effort) -> IvfCandidates:
@@ -53,41 +52,26 @@ class IvfCandidates:
         return other
 
     def propose(self, queries: NDArray[np.float32], k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> Proposal:  # noqa: ARG002
-        scaled = self._scaled(k, absent)
-        return Proposal([_best(*each, scaled.depth)[0] for each in self._compared(queries, scaled.search_k, absent)], 0, "ivf")
+        return Proposal(self._nearest(queries, self._scaled(k, absent), absent), 0, "ivf")
 
     def effort(self, queries: int, k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> int:  # noqa: ARG002
         scaled = self._scaled(k, absent)
         dim = self._dims if self._reducer is None else self._reducer.dim
-        return (scaled.search_k + len(self._centres)) * self._dims // dim + scaled.depth
+        return (scaled.search_k + cells_of(self._count)) * self._dims // dim + scaled.depth
 
     def ordered(self, queries: NDArray[np.float32], effort: Effort) -> list[NDArray[np.int64]]:
-        found = (_best(*each, effort.depth) for each in self._compared(queries, effort.search_k))
-        return [rows[np.argsort(-scores, kind="stable")] for rows, scores in found]
+        return self._nearest(queries, effort)
 
     def _scaled(self, k: int, absent: Absent) -> Effort:
         # Absent rows are left out before the best are taken: their share asks for more rows, not for more of them to be kept.
         depth = max(self._effort.depth, least_depth(k, absent.alive, len(absent)))
         return Effort(min(len(absent), effort_among(self._effort, k, absent).search_k), depth)
 
-    def _compared(
-        self, queries: NDArray[np.float32], search_k: int, absent: Absent | None = None
-    ) -> list[tuple[NDArray[np.uint32], NDArray[np.float32]]]:
-        """Return, for each query, the rows of its nearest cells that are not absent, and their scores."""
+    def _nearest(self, queries: NDArray[np.float32], effort: Effort, absent: Absent | None = None) -> list[NDArray[np.int64]]:
         reduced = queries if self._reducer is None else self._reducer.project(queries, self._dims)
-        cells, mean = len(self._centres), len(self._rows) / len(self._centres)
-        looked_at = min(cells, math.ceil(search_k / mean))
-        nearest = np.argpartition(reduced @ self._centres.T, cells - looked_at, axis=1)[:, cells - looked_at :]
-        compared = []
-        for query, near in zip(reduced, nearest.tolist(), strict=True):
-            spans = [(self._starts[cell], self._starts[cell + 1]) for cell in near]
-            scores = np.concatenate([self._rows[start:end] @ query for start, end in spans])
-            rows = np.concatenate([self._order[start:end] for start, end in spans])
-            if absent is not None and absent.count:
-                counts = ~absent.rows[rows]
-                rows, scores = rows[counts], scores[counts]
-            compared.append((rows, scores))
-        return compared
+        mean = self._count / cells_of(self._count)
+        left_out = absent.rows if absent is not None and absent.count else None
+        return self._cells.nearest(reduced, math.ceil(effort.search_k / mean), effort.depth, left_out)
 
 
 def cells_of(count: int) -> int:
@@ -127,11 +111,3 @@ def _centres(rows: NDArray[np.float32], count: int) -> NDArray[np.float32]:
 def _nearest(rows: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.uint32]:
     """Return which of `centres` [c, d] is nearest to each of `rows` [n, d]."""
     return exact_topk(rows, centres, 1).indices[:, 0]
-
-
-def _best(rows: NDArray[np.uint32], scores: NDArray[np.float32], depth: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the `depth` rows of the highest scores, in no order, and their scores; all where there are no more."""
-    if len(rows) > depth:
-        places = np.argpartition(scores, len(rows) - depth)[len(rows) - depth :]
-        rows, scores = rows[places], scores[places]
-    return rows.astype(np.int64), scores
