@@ -28,7 +28,10 @@ class PlannedCandidates:
     def __init__(self, plan: Sequence[Way], exact: ExactCandidates, measured: Sequence[Way] = ()) -> None:
         """`exact` answers what no entry is for; those of `measured` answer what asks for a recall, beside those of the plan."""
         self._plan = sorted(plan, key=_hits)
-        self._measured = [*plan, *measured]
+        # Cheapest first, by hits and kind of search.
+        self._measured: dict[tuple[int, bool], list[Way]] = {}
+        for way in sorted([*plan, *measured], key=_milliseconds):
+            self._measured.setdefault((way[0].k, way[0].batch), []).append(way)
         self._exact = exact
 
     def propose(self, queries: NDArray[np.float32], k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> Proposal:
@@ -54,10 +57,9 @@ class PlannedCandidates:
 
     def _reaching(self, recall: float, k: int, batch: bool) -> tuple[PlanEntry | None, Candidates]:
         """Return the cheapest that was measured to reach a recall, for the smallest number of hits that suffices."""
-        planned = [each for each, _ in self._measured if each.batch == batch and each.k >= k]
-        hits = min((each.k for each in planned), default=0)
-        ways = [each for each in self._measured if (each[0].k, each[0].batch) == (hits, batch) and each[0].recall_low >= recall]
-        return min(ways, key=lambda way: way[0].milliseconds, default=(None, self._exact))
+        hits = min((each for each, kind in self._measured if kind == batch and each >= k), default=0)
+        ways = self._measured.get((hits, batch), [])
+        return next((way for way in ways if way[0].recall_low >= recall), (None, self._exact))
 
 
 def open_plan(
@@ -89,3 +91,7 @@ def _way(ways: Sequence[Way], k: int, batch: bool) -> Way | None:
 
 def _hits(way: Way) -> int:
     return way[0].k
+
+
+def _milliseconds(way: Way) -> float:
+    return way[0].milliseconds
