@@ -156,8 +156,8 @@ def _others(fresh: Fresh, slots: NDArray[np.int64], query: Query) -> NDArray[np.
 
 
 def _hits(view: View, ranked: Ranked) -> Hits:
-    rows = len(view.dead)
+    rows, of_build = len(view.dead), view.build_augmented
     newer, raw_slots = view.fresh.newer, view.fresh.raw_slots
     fresh = [place >= rows and bool(newer[place - rows]) for place in ranked.places]
-    augmented = [view.build_augmented if place < rows else bool(raw_slots[place - rows] != place - rows) for place in ranked.places]
+    augmented = [of_build if place < rows else bool(raw_slots[place - rows] != place - rows) for place in ranked.places]
     return Hits(ranked.ids, ranked.scores, fresh, augmented)
