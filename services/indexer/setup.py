@@ -3,9 +3,11 @@
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
 
+_HEADERS = ["cpp/inner_product.hpp", "cpp/scored.hpp"]
+
 
 def _extension(module: str, source: str) -> Pybind11Extension:
-    return Pybind11Extension(module, [source], depends=["cpp/inner_product.hpp"], cxx_std=17, extra_compile_args=["-O3", "-Wno-psabi"])
+    return Pybind11Extension(module, [source], depends=_HEADERS, cxx_std=17, extra_compile_args=["-O3", "-Wno-psabi"])
 
 
 setup(

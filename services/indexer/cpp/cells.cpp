@@ -11,18 +11,15 @@
 #include <vector>
 
 #include "inner_product.hpp"
+#include "scored.hpp"
 
 namespace py = pybind11;
 
 namespace {
 
-template <typename Number>
-using Array = py::array_t<Number, py::array::c_style>;
-using Scored = std::pair<float, std::uint32_t>;
-
-bool better(const Scored& one, const Scored& other) {
-    return one.first != other.first ? one.first > other.first : one.second < other.second;
-}
+using lookalike::Array;
+using Scored = lookalike::Scored<std::uint32_t>;
+constexpr auto better = lookalike::better<std::uint32_t>;
 
 FOR_EACH_PROCESSOR
 void compare(const float* rows, std::size_t count, const float* query, std::size_t dim, float* scores) {

@@ -11,14 +11,15 @@
 #include <vector>
 
 #include "inner_product.hpp"
+#include "scored.hpp"
 
 namespace py = pybind11;
 
 namespace {
 
-template <typename Number>
-using Array = py::array_t<Number, py::array::c_style>;
-using Scored = std::pair<float, std::int64_t>;
+using lookalike::Array;
+using Scored = lookalike::Scored<std::int64_t>;
+constexpr auto better = lookalike::better<std::int64_t>;
 
 // The pictures of a query, of whose scores a row has the best: `values` are theirs, one after the other.
 struct Pictures {
@@ -45,10 +46,6 @@ void score(const float* const* rows, std::size_t count, const Pictures& pictures
             best = std::max(best, lookalike::inner_product<double>(rows[place], pictures.values.data() + start, pictures.dim));
         scores[place] = static_cast<float>(std::min(best, 1.0));
     }
-}
-
-bool better(const Scored& one, const Scored& other) {
-    return one.first != other.first ? one.first > other.first : one.second < other.second;
 }
 
 // Keeps the k best and all that tie with the last of them, best first, ties by place.
