@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from lookalike_indexer._ranking import exact_scores
 from lookalike_indexer.candidates.exact import rows_of
-from lookalike_indexer.search import Hits
+from lookalike_indexer.ranking import vectors_at
+from lookalike_indexer.search import NOISE, Hits
 from lookalike_indexer.view import Averaged, View
 
-# More than twice the error of a float32 inner product of unit rows.
-_NOISE = 2e-6
 # Rows scored at once.
 _TILE = 4096
 _NOTHING = Averaged([], np.empty(0, np.float32), np.empty(0, np.float32))
@@ -46,11 +45,10 @@ class _Vectors(NamedTuple):
 
     def of(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors at `places`: rows of the build, behind them slots."""
+        places = places.copy()
         fresh = places >= len(self.built)
-        found = np.empty((len(places), self.fresh.shape[1]), np.float32)
-        found[~fresh] = self.built[places[~fresh]]
-        found[fresh] = self.fresh[self.fresh_slots[places[fresh] - len(self.built)]]
-        return found
+        places[fresh] = len(self.built) + self.fresh_slots[places[fresh] - len(self.built)]
+        return vectors_at(self.built, self.fresh, places)
 
 
 def explain(view: View, queries: NDArray[np.float32], hits: Sequence[Hits]) -> list[list[Explanation]]:
@@ -59,8 +57,7 @@ def explain(view: View, queries: NDArray[np.float32], hits: Sequence[Hits]) -> l
     slots = {fresh.ids[slot]: count + slot for slot in fresh.live.tolist()}
     rows = view.build.rows if view.build else {}
     places = [np.array([slots[each] if each in slots else rows[each] for each in found.ids], np.int64) for found in hits]
-    nothing = np.empty((0, queries.shape[1]), np.float32)
-    served = _Vectors(view.build.vectors if view.build else nothing, fresh.units, np.arange(len(fresh.dead)))
+    served = _Vectors(view.built, fresh.units, np.arange(len(fresh.dead)))
     scores, ranks = _ranks(view, served, queries, places)
     raw_scores, raw_ranks = scores, ranks
     if view.build is not None and view.build.augmentation is not None:
@@ -96,7 +93,7 @@ def _beaten(
     query: NDArray[np.float32], tile: NDArray[np.float32], quick: NDArray[np.float32], rising: NDArray[np.float32]
 ) -> NDArray[np.int64]:
     """Return how many of the scores `rising` each row of `tile` is above; those too near to tell by `quick` scores are scored again."""
-    surely, perhaps = np.searchsorted(rising + _NOISE, quick), np.searchsorted(rising - _NOISE, quick)
+    surely, perhaps = np.searchsorted(rising + NOISE, quick), np.searchsorted(rising - NOISE, quick)
     near = np.flatnonzero(surely != perhaps)
     surely[near] = np.searchsorted(rising, exact_scores(tile[near], query[None]))
     return surely

@@ -50,8 +50,13 @@ def _by_id(view: View, places: list[int], scores: list[float]) -> Ranked:
 
 def served_vectors(view: View, places: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the unit vectors [n, dim] that are served at `places` [n]."""
-    fresh = places >= len(view.dead)
-    found = np.empty((len(places), view.dim), np.float32)
-    found[~fresh] = view.built[places[~fresh]]
-    found[fresh] = view.fresh.units[places[fresh] - len(view.dead)]
+    return vectors_at(view.built, view.fresh.units, places)
+
+
+def vectors_at(built: NDArray[np.float32], fresh: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the vectors at `places` [n]: rows of `built`, and behind them those of `fresh`."""
+    newer = places >= len(built)
+    found = np.empty((len(places), fresh.shape[1]), np.float32)
+    found[~newer] = built[places[~newer]]
+    found[newer] = fresh[places[newer] - len(built)]
     return found

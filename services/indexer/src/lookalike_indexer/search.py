@@ -18,7 +18,7 @@ from lookalike_indexer.view import Fresh, View
 from lookalike_retrieval import exact_topk
 
 # More than twice the error of a float32 inner product of unit rows.
-_NOISE = 2e-6
+NOISE = 2e-6
 # Rows beyond the k-th, to see whether the k-th place is tied.
 _SPARE = 16
 # Candidates a hit that a source must find among the items that a filter leaves.
@@ -142,7 +142,7 @@ def _fresh(fresh: Fresh, queries: Queries, k: int) -> list[NDArray[np.int64]]:
     k += max((len(query.without) for query in each), default=0)
     top = exact_topk(units, rows_of(fresh.units, fresh.live), k + _SPARE)
     slots = fresh.live[top.indices]
-    tied = top.scores.shape[1] == k + _SPARE and bool((top.scores[:, k - 1] - top.scores[:, -1] <= _NOISE).any())
+    tied = top.scores.shape[1] == k + _SPARE and bool((top.scores[:, k - 1] - top.scores[:, -1] <= NOISE).any())
     if tied:
         # Slots stand in order of arrival; only by id do the right ones of many equals come first.
         slots = fresh.live_by_id[exact_topk(units, rows_of(fresh.units, fresh.live_by_id), k).indices]
