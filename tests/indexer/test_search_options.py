@@ -358,3 +358,8 @@ def test_an_item_asks_with_the_vector_that_it_has_at_the_revision_answered(
     monkeypatch.setattr(collection.store, "get", replaced)
     answer = collection.search(Pictures(None, ("a",)), 1, Columns())
     assert (answer.found.hits[0].ids, answer.view.revision) == (["c"], 2)
+
+
+def test_many_candidates_of_several_pictures_are_ranked_as_by_a_plain_loop(kept: Kept) -> None:
+    pictures = Pictures(np.random.default_rng(3).standard_normal((9, DIM)).astype(np.float32), (), (2, 3, 4), "best")
+    agree(kept.collection.search(pictures, 30, Columns()), brute(kept, pictures, 30, Options(), None))
