@@ -10,7 +10,7 @@ from lookalike_indexer.builds.stages import run_build
 from lookalike_indexer.database import refusing_when_full
 from lookalike_indexer.failures import failure_of
 from lookalike_indexer.records import Progress
-from lookalike_indexer.worker import begin
+from lookalike_indexer.worker_pipe import read_job, write
 from lookalike_runtime.errors import ServiceError
 
 _SECONDS_BETWEEN = 0.5
@@ -27,21 +27,21 @@ class Teller:
         if progress.stage == self._stage and time.monotonic() < self._next and progress.done < progress.total:
             return
         self._stage, self._next = progress.stage, time.monotonic() + _SECONDS_BETWEEN
-        write(Line(progress=progress))
+        tell(Line(progress=progress))
 
 
-def write(line: Line) -> None:
-    print(line.model_dump_json(exclude_none=True), flush=True)
+def tell(line: Line) -> None:
+    write(line.model_dump_json(exclude_none=True))
 
 
 def main() -> int:
     """Make one build; returns the exit status."""
-    job = Job.model_validate_json(begin())
+    job = Job.model_validate_json(read_job())
     try:
         with refusing_when_full():
-            write(Line(report=run_build(job, Teller())))
+            tell(Line(report=run_build(job, Teller())))
     except ServiceError as error:
-        write(Line(failure=failure_of(error)))
+        tell(Line(failure=failure_of(error)))
         return 1
     return 0
 

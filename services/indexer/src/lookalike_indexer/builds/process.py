@@ -22,7 +22,7 @@ class BuildFailed(Exception):
 
 
 class BuildProcess:
-    """One run of `python -m lookalike_indexer.builds`."""
+    """One run of `lookalike_indexer.builds` as a worker."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process

@@ -8,26 +8,22 @@ from lookalike_indexer.database import refusing_when_full
 from lookalike_indexer.failures import failure_of
 from lookalike_indexer.rank.job import Job, Line
 from lookalike_indexer.rank.stages import run_ranking
-from lookalike_indexer.worker import begin
+from lookalike_indexer.worker_pipe import read_job, write
 from lookalike_runtime.errors import ServiceError
 
 
-def write(line: Line, *data: bytes) -> None:
-    out = sys.stdout.buffer
-    out.write(line.model_dump_json(exclude_defaults=True).encode() + b"\n")
-    for each in data:
-        out.write(each)
-    out.flush()
+def tell(line: Line, *data: bytes) -> None:
+    write(line.model_dump_json(exclude_defaults=True), *data)
 
 
 def main() -> int:
     """Make one ranking; returns the exit status."""
-    job = Job.model_validate_json(begin())
+    job = Job.model_validate_json(read_job())
     try:
         with refusing_when_full():
-            run_ranking(job, write)
+            run_ranking(job, tell)
     except ServiceError as error:
-        write(Line(failure=failure_of(error)))
+        tell(Line(failure=failure_of(error)))
         return 1
     return 0
 

@@ -37,7 +37,7 @@ Part = Start | ReferenceIds | RankedRows | Progress
 
 
 class RankProcess:
-    """One run of `python -m lookalike_indexer.rank`."""
+    """One run of `lookalike_indexer.rank` as a worker."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
