@@ -4,12 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from lookalike_indexer.builds.measure import choose_probes, lower_bound, recalls
-from lookalike_indexer.candidates import Effort
+from lookalike_indexer.builds.measure import choose_probes, lower_bound, median_milliseconds, recalls
+from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal
+from lookalike_indexer.candidates.absent import Absent
 from lookalike_indexer.candidates.annoy import AnnoyCandidates, write_trees
+from lookalike_indexer.candidates.exact import ExactCandidates
 from lookalike_indexer.candidates.reduction import Reduction
 from lookalike_indexer.records import Index
+from lookalike_indexer.served_build import ServedBuild
+from lookalike_indexer.view import Fresh, View
 from lookalike_retrieval import augment, normalise
 
 
@@ -59,3 +64,31 @@ def test_equals_of_the_last_place_count_as_found() -> None:
     equals = [each for each in range(10) if each != row and np.array_equal(vectors[each], vectors[row])]
     for each in equals:
         assert recalls([np.array([each])], probes, [(1, [1])], 10)[0][0].mean == 1.0
+
+
+class Remembering(ExactCandidates):
+    """Keeps what it is asked, in a list that others share."""
+
+    def __init__(self, vectors: NDArray[np.float32], name: str, asked: list[tuple[str, bytes]]) -> None:
+        super().__init__(vectors)
+        self._name = name
+        self._asked = asked
+
+    def propose(self, queries: NDArray[np.float32], k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> Proposal:
+        self._asked.append((self._name, queries.tobytes()))
+        return super().propose(queries, k, absent, asked)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_what_is_timed_has_the_same_queries_in_no_turn_those_of_another(batch: bool) -> None:
+    vectors = normalise(np.random.default_rng(4).standard_normal((4_000, 8)))
+    asked: list[tuple[str, bytes]] = []
+    sources = [Remembering(vectors, name, asked) for name in "abc"]
+    build = ServedBuild(1, 1, [str(row) for row in range(4_000)], {}, vectors, sources[0], sources[0])
+    view = View(1, build, np.zeros(4_000, np.bool_), Fresh([], np.empty((0, 8), np.float32), np.zeros(0, np.bool_)))
+    median_milliseconds(view, sources, choose_probes(vectors, vectors, 10), 10, batch, runs=8)
+    turns = [dict(asked[start : start + 3]) for start in range(0, 27, 3)]
+    assert all(set(turn) == {"a", "b", "c"} and len(set(turn.values())) == 3 for turn in turns)
+    each = [{turn[name] for turn in turns} for name in "abc"]
+    assert len(each[0]) == 9
+    assert each[0] == each[1] == each[2]

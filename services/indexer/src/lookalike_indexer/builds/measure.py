@@ -82,15 +82,18 @@ def median_milliseconds(
 ) -> list[float]:
     """Return the median milliseconds a query of searching `view` by each of `sources`: the search itself, as it will be served.
 
-    They take turns, so that what else the machine does meets all of them; each turn has other queries than the last.
+    They take turns, so that what else the machine does meets all of them. All have the same queries, but never in the same turn: what
+    one has just read, the next would find in the processor's caches.
     """
     assert view.build is not None
     views = [replace(view, build=replace(view.build, candidates=source)) for source in sources]
     size = BATCH if batch else 1
     times: list[list[float]] = [[] for _ in views]
-    for step in range(1 + (runs or (_TIMED_BATCHES if batch else _TIMED_SINGLES))):
-        queries = probes.queries.take(range(step * size, (step + 1) * size), axis=0, mode="wrap")
-        for mine, each in zip(times, views, strict=True):
+    turns = 1 + (runs or (_TIMED_BATCHES if batch else _TIMED_SINGLES))
+    for turn in range(turns):
+        for place, (mine, each) in enumerate(zip(times, views, strict=True)):
+            step = (turn + place * turns // len(views)) % turns
+            queries = probes.queries.take(range(step * size, (step + 1) * size), axis=0, mode="wrap")
             started = time.perf_counter()
             search(each, queries, k)
             mine.append(time.perf_counter() - started)
