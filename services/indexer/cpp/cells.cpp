@@ -23,7 +23,13 @@ constexpr auto better = lookalike::better<std::uint32_t>;
 
 FOR_EACH_PROCESSOR
 void compare(const float* rows, std::size_t count, const float* query, std::size_t dim, float* scores) {
-    for (std::size_t row = 0; row < count; ++row) scores[row] = lookalike::inner_product<float>(rows + row * dim, query, dim);
+    const float* group[lookalike::AT_ONCE];
+    float products[lookalike::AT_ONCE];
+    for (std::size_t first = 0; first < count; first += lookalike::AT_ONCE) {
+        lookalike::next_rows([rows, dim](std::size_t row) { return rows + row * dim; }, first, count, group);
+        lookalike::inner_products<lookalike::AT_ONCE>(group, query, dim, products);
+        std::copy_n(products, std::min(lookalike::AT_ONCE, count - first), scores + first);
+    }
 }
 
 // The best of what is offered, as many as `depth`: a heap whose first is the worst of them.

@@ -1,4 +1,4 @@
-// Inner products of rows of any length: sums of many lanes, always in the same order, so that equal rows have equal products.
+// Inner products of rows of any length: each row's is a sum of many lanes, always in the same order, so that equal rows have equal products.
 #pragma once
 
 #include <cstddef>
@@ -7,8 +7,10 @@
 // Several versions of a function, of which the processor's is chosen when the module is loaded.
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
 #define FOR_EACH_PROCESSOR __attribute__((target_clones("avx512f", "fma", "default")))
+#define FOR_EACH_PROCESSOR_OF_INTEGERS __attribute__((target_clones("avx2", "default")))
 #else
 #define FOR_EACH_PROCESSOR
+#define FOR_EACH_PROCESSOR_OF_INTEGERS
 #endif
 // What such a function calls is compiled for each of them only as a part of it.
 #define PART_OF_CALLER __attribute__((always_inline))
@@ -40,24 +42,32 @@ PART_OF_CALLER inline Number folded(const Number* lanes) {
     }
 }
 
-template <typename Number, typename Stored>
-PART_OF_CALLER inline Number inner_product(const Stored* row, const Number* query, std::size_t dim) {
+template <std::size_t count, typename Number, typename Stored>
+PART_OF_CALLER inline void inner_products(const Stored* const* rows, const Number* query, std::size_t dim, Number* products) {
     constexpr std::size_t width = 64 / sizeof(Number);
     using Sum = typename Lanes<Number, width>::Vector;
-    Sum sums[4] = {};
-    std::size_t at = 0;
-    for (; at + 4 * width <= dim; at += 4 * width)
-        for (std::size_t part = 0; part < 4; ++part)
-            sums[part] += __builtin_convertvector(load<Stored, width>(row + at + part * width), Sum) *
-                          load<Number, width>(query + at + part * width);
-    for (; at + width <= dim; at += width)
-        sums[0] += __builtin_convertvector(load<Stored, width>(row + at), Sum) * load<Number, width>(query + at);
-    const Sum sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-    Number lanes[width];
-    std::memcpy(lanes, &sum, sizeof lanes);
-    Number product = folded<Number, width>(lanes);
-    for (; at < dim; ++at) product += static_cast<Number>(row[at]) * query[at];
-    return product;
+    Sum sums[count] = {};
+    std::size_t whole = 0;
+    for (; whole + width <= dim; whole += width) {
+        const Sum part = load<Number, width>(query + whole);
+        for (std::size_t row = 0; row < count; ++row)
+            sums[row] += __builtin_convertvector(load<Stored, width>(rows[row] + whole), Sum) * part;
+    }
+    for (std::size_t row = 0; row < count; ++row) {
+        Number lanes[width];
+        std::memcpy(lanes, &sums[row], sizeof lanes);
+        products[row] = folded<Number, width>(lanes);
+        for (std::size_t at = whole; at < dim; ++at) products[row] += static_cast<Number>(rows[row][at]) * query[at];
+    }
+}
+
+// Rows read side by side: from memory several come nearly as fast as one does alone.
+constexpr std::size_t AT_ONCE = 8;
+
+// The rows from `first` on, of which row_at tells where each lies; behind the last of `count` it is repeated.
+template <typename Stored, typename RowAt>
+PART_OF_CALLER inline void next_rows(RowAt row_at, std::size_t first, std::size_t count, const Stored** rows) {
+    for (std::size_t each = 0; each < AT_ONCE; ++each) rows[each] = row_at(first + each < count ? first + each : count - 1);
 }
 
 }  // namespace lookalike

@@ -40,11 +40,17 @@ void refuse_misfits(const Array<float>& rows, const Array<float>& pictures) {
 
 FOR_EACH_PROCESSOR
 void score(const float* const* rows, std::size_t count, const Pictures& pictures, float* scores) {
-    for (std::size_t place = 0; place < count; ++place) {
-        double best = -1;
-        for (std::size_t start = 0; start < pictures.values.size(); start += pictures.dim)
-            best = std::max(best, lookalike::inner_product<double>(rows[place], pictures.values.data() + start, pictures.dim));
-        scores[place] = static_cast<float>(std::min(best, 1.0));
+    const float* group[lookalike::AT_ONCE];
+    double products[lookalike::AT_ONCE];
+    for (std::size_t first = 0; first < count; first += lookalike::AT_ONCE) {
+        lookalike::next_rows([rows](std::size_t row) { return rows[row]; }, first, count, group);
+        const std::size_t size = std::min(lookalike::AT_ONCE, count - first);
+        std::fill_n(scores + first, size, -1.0F);
+        for (std::size_t start = 0; start < pictures.values.size(); start += pictures.dim) {
+            lookalike::inner_products<lookalike::AT_ONCE>(group, pictures.values.data() + start, pictures.dim, products);
+            for (std::size_t row = 0; row < size; ++row)
+                scores[first + row] = std::max(scores[first + row], static_cast<float>(std::min(products[row], 1.0)));
+        }
     }
 }
 
