@@ -14,5 +14,6 @@ setup(
     ext_modules=[
         _extension("lookalike_indexer._ranking", "cpp/ranking.cpp"),
         _extension("lookalike_indexer.candidates._cells", "cpp/cells.cpp"),
+        _extension("lookalike_indexer.candidates._components", "cpp/components.cpp"),
     ]
 )

@@ -90,6 +90,8 @@ def test_one_fit_serves_all_dimensions_that_reduce(tmp_path: Path) -> None:
     assert reducer is not None
     projected = reducer.project(vectors[:9], 4)
     np.testing.assert_allclose(normalise(projected), reduction.rows(4)[:9], atol=1e-5)
+    # A query alone is reduced another way.
+    np.testing.assert_allclose(np.vstack([reducer.project(each[None], 4) for each in vectors[:9]]), projected, atol=1e-3)
     assert Reduction(normalise(np.ones((50, 16), np.float32)), [8]).dims == []
 
 

@@ -47,10 +47,10 @@ def test_recall_is_what_a_plain_loop_counts_with_probes_left_out_on_both_sides(t
     for (k, depths), found_recalls in zip(places, measured, strict=True):
         for depth, recall in zip(depths, found_recalls, strict=True):
             shares = []
-            for row in probes.rows.tolist():
+            proposed = source.ordered(probes.queries, Effort(800, depth))
+            for row, candidates in zip(probes.rows.tolist(), proposed, strict=True):
                 query = raw[row]
                 truth = sorted((each for each in range(400) if each != row), key=lambda each: -float(served[each] @ query))[:k]
-                (candidates,) = source.ordered(query[None], Effort(800, depth))
                 found = sorted((each for each in candidates.tolist() if each != row), key=lambda each: -float(served[each] @ query))[:k]
                 shares.append(len(set(found) & set(truth)) / k)
             assert recall.mean == pytest.approx(np.mean(shares), abs=1e-9)

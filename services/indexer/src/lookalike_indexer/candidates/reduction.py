@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike_indexer.candidates._components import Components
 from lookalike_retrieval import Projection, VectorError, fit_pca, normalise
 
 PROJECTION_FILE: Final = "projection.npy"
@@ -21,6 +22,7 @@ class Reducer:
         """`saved` is [1 + m, d]: the mean, then the components."""
         self._components = saved[1:]
         self._offset = saved[0] @ saved[1:].T
+        self._rounded = Components(self._components, self._offset)
         self.most = len(self._components)
 
     @property
@@ -29,7 +31,12 @@ class Reducer:
         return int(self._components.shape[1])
 
     def project(self, queries: NDArray[np.float32], dims: int) -> NDArray[np.float32]:
-        """Return queries [q, d] in `dims` dimensions; not of unit length, which changes no query's order."""
+        """Return unit queries [q, d] in `dims` dimensions; not of unit length, which changes no query's order.
+
+        A query alone is reduced with less precision, as `Components` says: much less than what reducing itself changes.
+        """
+        if len(queries) == 1:
+            return self._rounded.project(queries, dims)
         reduced: NDArray[np.float32] = queries @ self._components[:dims].T
         reduced -= self._offset[:dims]
         return reduced
