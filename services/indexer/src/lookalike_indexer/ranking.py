@@ -24,7 +24,7 @@ class Ranked(NamedTuple):
     scores: list[float]
 
     def first(self, count: int) -> Ranked:
-        return Ranked(self.places[:count], self.ids[:count], self.scores[:count])
+        return self if len(self.places) <= count else Ranked(self.places[:count], self.ids[:count], self.scores[:count])
 
     def at_least(self, score: float) -> Ranked:
         """Return the hits with at least this score."""

@@ -26,8 +26,7 @@ _MARGIN = 2
 _NO_ROWS = np.empty(0, np.int64)
 
 
-@dataclass(frozen=True)
-class Hits:
+class Hits(NamedTuple):
     """The nearest items of one query, best first, ties by id: which are newer than the build, and whose vectors are augmented."""
 
     ids: list[str]
@@ -104,7 +103,9 @@ def _built(view: View, queries: Queries, k: int, exact: bool, asked: Asked) -> P
     if queries.without:
         asked = asked._replace(left_out=max(map(len, left_out), default=0))
     proposal = source.propose(units, k, view.absent, asked)
-    rows = [_less(rows, out) for rows, out in zip(proposal.rows, left_out, strict=True)] if queries.without else proposal.rows
+    rows = proposal.rows
+    if queries.without:
+        rows[:] = [_less(each, out) for each, out in zip(rows, left_out, strict=True)]
     # A source that finds fewer than there are would hide items: those queries are answered exactly. A filter may besides have left rows
     # far from a query only, where the source saw no more than the edge of them: that shows in less than twice what is asked for.
     wanted = _MARGIN * k if view.restricted and proposal.source != "exact" else k
@@ -112,7 +113,7 @@ def _built(view: View, queries: Queries, k: int, exact: bool, asked: Asked) -> P
     if short:
         for place, found in zip(short, build.exact.propose(units[short], k, view.absent, asked).rows, strict=True):
             rows[place] = _less(found, left_out[place])
-    return proposal._replace(rows=rows)
+    return proposal
 
 
 def _left_out(view: View, queries: Queries) -> Sequence[NDArray[np.int64]]:

@@ -26,7 +26,7 @@ class Absent:
     def count(self) -> int:
         return len(self.places)
 
-    @property
+    @cached_property
     def alive(self) -> int:
         """How many rows count."""
         return len(self.rows) - len(self.places)

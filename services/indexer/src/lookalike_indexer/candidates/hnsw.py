@@ -47,6 +47,7 @@ class HnswCandidates:
         self._reducer = reducer
         self._dims = index.reduced_dim
         self._links = index.links
+        self._count = count
         self._graph = _read(path, index, count)
         self._effort = effort
 
@@ -64,7 +65,7 @@ class HnswCandidates:
     def ordered(self, queries: NDArray[np.float32], effort: Effort) -> list[NDArray[np.int64]]:
         reduced = queries if self._reducer is None else self._reducer.project(queries, self._dims)
         # The graph's own ef is 1 and what is asked for stands in its place, since an ef that is set is everybody's.
-        ef = min(max(effort.search_k, effort.depth), self._graph.element_count)
+        ef = min(max(effort.search_k, effort.depth), self._count)
         try:
             rows, _ = self._graph.knn_query(reduced, ef, num_threads=1)
         except RuntimeError:

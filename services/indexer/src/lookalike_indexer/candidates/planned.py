@@ -36,7 +36,8 @@ class PlannedCandidates:
 
     def propose(self, queries: NDArray[np.float32], k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> Proposal:
         entry, source = self._chosen(len(queries), k, asked)
-        return source.propose(queries, k, absent, asked)._replace(entry=entry)
+        found = source.propose(queries, k, absent, asked)
+        return Proposal(found.rows, found.search_k, found.source, entry)
 
     def effort(self, queries: int, k: int, absent: Absent, asked: Asked = NOTHING_ASKED) -> int:
         return self._chosen(queries, k, asked)[1].effort(queries, k, absent, asked)
