@@ -20,8 +20,8 @@ SCAN_DIMS: Final = (32, 64, 128, 256)
 IVF_DIMS: Final = (64, 32, 128)
 # Of each source that is an engine's: dimensions, the likeliest first; and trees or links, the first for all dimensions, the others for the
 # best of them. Few trees, of which more nodes are looked at, find as much in less time than many: each tree's way down costs.
-ENGINE_DIMS: Final[dict[Source, Sequence[int]]] = {"annoy": (64, 32, 128), "hnsw": (128, 64, 256)}
-ENGINE_SIZES: Final[dict[Source, Sequence[int]]] = {"annoy": (25, 12, 50, 100), "hnsw": (16, 32, 8)}
+ENGINE_DIMS: Final[dict[Source, Sequence[int]]] = {"annoy": (64, 32, 128), "hnsw": (96, 64, 192)}
+ENGINE_SIZES: Final[dict[Source, Sequence[int]]] = {"annoy": (25, 12, 50, 100), "hnsw": (12, 6, 16, 32)}
 # Vectors of so many dimensions are indexed unreduced, too. hnswlib looks at few of them, so that they may be longer.
 _FULL_UP_TO: Final[dict[Source, int]] = {"annoy": 256, "ivf": 256, "hnsw": 16_384}
 # Seconds for all indexes of a build; what is estimated to take longer than what is left of them is not tried, but the first always is.
