@@ -46,9 +46,9 @@ class Sweep:
     turns: int = 9
     trees: Sequence[int] = (10, 25, 50, 100, 200)
     search_k: Sequence[int] = (500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 256_000)
-    links: Sequence[int] = (8, 16, 32)
+    links: Sequence[int] = (6, 8, 12, 16, 32)
     considered: Sequence[int] = (100, 200)
-    efs: Sequence[int] = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+    efs: Sequence[int] = (10, 12, 14, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256)
     reduced: Sequence[int] = (64, 128)
     depths: Sequence[int] = (20, 50)
     recalls: Sequence[float] = (0.8, 0.9, 0.95, 0.99)
