@@ -22,6 +22,11 @@ _MESSAGE_BYTES = 16 << 20
 CHANNEL_OPTIONS = [("grpc.max_receive_message_length", _MESSAGE_BYTES), ("grpc.max_send_message_length", _MESSAGE_BYTES)]
 
 
+def end_servers_when_ended() -> None:
+    """Have SIGTERM end this process by way of its context managers, which end the servers."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
 class ServerProcess:
     """One server of a service on a data folder."""
 

@@ -21,6 +21,7 @@ from benchmarks.embedder.pictures import jpegs
 from benchmarks.embedder.report import missed, report
 from benchmarks.embedder.server import EmbedderProcess
 from benchmarks.embedder.throughput import Plan, compare
+from benchmarks.process import end_servers_when_ended
 from lookalike_embedder.allocator import keep_freed_memory
 from lookalike_model.cores import cores
 
@@ -28,6 +29,7 @@ from lookalike_model.cores import cores
 def main() -> int:
     """Run, report, and return 1 if a bound was missed."""
     keep_freed_memory()
+    end_servers_when_ended()
     asked = _arguments(sys.argv[1:])
     document = run(asked)
     report(asked.out, document)

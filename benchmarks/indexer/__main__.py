@@ -21,6 +21,7 @@ from benchmarks.indexer import beside_build, dba, growth, live_dba, over_grpc, r
 from benchmarks.indexer.contenders import Vectors
 from benchmarks.indexer.report import write
 from benchmarks.indexer.vectors import drawn, real
+from benchmarks.process import end_servers_when_ended
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, default=Scale.pictures, help="folder of class folders with PNG pictures")
     parser.add_argument("--cache", type=Path, default=Scale.cache, help="where the vectors of the pictures are kept")
     asked = parser.parse_args()
+    end_servers_when_ended()
     run(Scale(pictures=asked.pictures, cache=asked.cache), tuple(asked.parts), asked.out)
 
 
