@@ -102,3 +102,12 @@ def test_hits_that_do_not_fit_into_an_answer_are_refused(indexer: Indexer, name:
     query = np.ones((1, 8), np.float32)
     assert refused(lambda: indexer.search(name, query, 500, view=items_pb2.ITEM_VIEW_THUMBNAIL)).fields == ["view"]
     assert len(indexer.found(name, query, 500)[0]) == 500
+
+
+def test_ids_alone_that_do_not_fit_into_an_answer_are_refused(indexer: Indexer, refused: Refuse) -> None:
+    name = indexer.create("many-long-ids", dim=22)
+    axes = np.eye(22, dtype=np.float32)
+    indexer.upsert(name, [f"{n:0512d}" for n in range(22_000)], axes.repeat(1_000, axis=0), label="l")
+    # Each takes 64 bytes beside its id, so that 21,845 of them are 12 MiB.
+    assert refused(lambda: indexer.search(name, axes, 1_000, view=items_pb2.ITEM_VIEW_ID)).fields == ["view"]
+    assert len(indexer.search(name, axes[:21], 1_000, view=items_pb2.ITEM_VIEW_ID).items) == 21_000
