@@ -26,7 +26,7 @@ def yield_every(seconds: float) -> None:
     """Have the main thread, whatever it does, let others that wait for its processor run.
 
     By itself Linux looks who is to run on a busy processor when the clock ticks, every 4 ms at 250 Hz. A thread that is woken there waits
-    so long, however nice the one that runs is, even where another processor has nothing to do (decision 18).
+    so long, however nice the one that runs is, even where another processor has nothing to do (docs/decisions/0018).
     """
     libc = ctypes.CDLL(None)
     libc.signal.argtypes, libc.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
