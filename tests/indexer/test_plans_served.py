@@ -221,7 +221,7 @@ def test_a_search_is_told_what_it_followed_and_a_recall_takes_the_cheapest_that_
 def test_nothing_is_tried_that_would_take_too_long_but_the_first_of_an_engine(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grid, "MOST_SECONDS", 0.0)
     _, report = build(engine="hnsw", force_engine=True)
-    assert {each.index for each in report.measured if each.source == "hnsw"} == {Index("hnsw", 32, links=grid.ENGINE_SIZES["hnsw"][0])}
+    assert {each.index for each in report.measured if each.source == "hnsw"} == {Index("hnsw", 32, links=12)}
 
 
 def test_an_engine_that_costs_far_more_than_a_scan_is_tried_once(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:

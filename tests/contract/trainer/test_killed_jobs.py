@@ -99,7 +99,6 @@ def train_further(trainer: Trainer, name: str, seen: int, said: str = "") -> int
     raise AssertionError("the job has ended")
 
 
-@pytest.mark.timeout(600)  # six times a worker has to load torch
 def tidied(folder: Path) -> bool:
     """Whether the folder of a job comes to hold files alone, which it does soon after the job's end is told."""
     deadline = time.monotonic() + 30
@@ -110,6 +109,7 @@ def tidied(folder: Path) -> bool:
     return True
 
 
+@pytest.mark.timeout(600)  # six times a worker has to load torch
 def test_whatever_is_killed_the_model_is_that_of_an_undisturbed_job(start: Start) -> None:
     trainer = start(REAL)
     trainer.push("shades", {f"shade{shade}/{number}.png": picture(shade, number) for shade in range(12) for number in range(4)})
