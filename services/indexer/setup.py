@@ -3,7 +3,7 @@
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
 
-_HEADERS = ["cpp/inner_product.hpp", "cpp/scored.hpp"]
+_HEADERS = ["cpp/inner_product.hpp", "cpp/scored.hpp", "cpp/whole_numbers.hpp"]
 
 
 def _extension(module: str, source: str) -> Pybind11Extension:
@@ -15,5 +15,6 @@ setup(
         _extension("lookalike_indexer._ranking", "cpp/ranking.cpp"),
         _extension("lookalike_indexer.candidates._cells", "cpp/cells.cpp"),
         _extension("lookalike_indexer.candidates._components", "cpp/components.cpp"),
+        _extension("lookalike_indexer.candidates._graph", "cpp/graph.cpp"),
     ]
 )

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -132,14 +131,6 @@ def test_the_engine_hnsw_is_refused_where_hnswlib_is_missing(monkeypatch: pytest
         require_engine("hnsw")
     assert refusal.value.reason == "ENGINE_UNSUPPORTED"
     assert require_engine("annoy") == "annoy"
-
-
-def test_a_build_with_a_graph_is_damaged_where_hnswlib_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    index = Index("hnsw", 16, links=8)
-    write_index(units(50), tmp_path, index)
-    monkeypatch.setitem(sys.modules, "hnswlib", None)
-    with pytest.raises(ValueError, match="hnswlib"):
-        open_index(tmp_path, index, 16, 50, None)
 
 
 def test_a_graph_proposes_no_dead_row_and_nothing_where_it_finds_too_few(tmp_path: Path) -> None:

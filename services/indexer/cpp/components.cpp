@@ -2,8 +2,6 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
-#include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
@@ -11,6 +9,7 @@
 
 #include "inner_product.hpp"
 #include "scored.hpp"
+#include "whole_numbers.hpp"
 
 namespace py = pybind11;
 
@@ -18,8 +17,9 @@ namespace {
 
 using lookalike::Array;
 
-// Ones of either side. A product of two vectors of length one is at most their product, which leaves 32 bits room for rounding.
-constexpr float component_one = 1 << 15, vector_one = 1 << 14;
+using lookalike::query_one;
+using lookalike::row_one;
+
 constexpr float longest = 1.01F;
 
 FOR_EACH_PROCESSOR
@@ -32,19 +32,13 @@ bool too_long(const float* vector, std::size_t dim) {
 
 FOR_EACH_PROCESSOR_OF_INTEGERS
 void round(const float* values, std::size_t count, float one, std::int16_t* rounded) {
-    for (std::size_t each = 0; each < count; ++each) {
-        const float scaled = std::min(std::max(values[each] * one, -32767.0F), 32767.0F);
-        rounded[each] = static_cast<std::int16_t>(static_cast<std::int32_t>(scaled + std::copysign(0.5F, scaled)));
-    }
+    lookalike::round(values, count, one, rounded);
 }
 
 FOR_EACH_PROCESSOR_OF_INTEGERS
 void products(const std::int16_t* components, std::size_t count, const std::int16_t* vector, std::size_t dim, float* out) {
-    for (std::size_t each = 0; each < count; ++each) {
-        std::int32_t sum = 0;
-        for (std::size_t at = 0; at < dim; ++at) sum += components[each * dim + at] * vector[at];
-        out[each] = static_cast<float>(sum) * (1 / (component_one * vector_one));
-    }
+    for (std::size_t each = 0; each < count; ++each)
+        out[each] = static_cast<float>(lookalike::whole_product(components + each * dim, vector, dim)) * (1 / (row_one * query_one));
 }
 
 class Components {
@@ -56,7 +50,7 @@ class Components {
         dim_ = static_cast<std::size_t>(components.shape(1));
         for (std::size_t each = 0; each < count_; ++each) refuse_longer(components.data() + each * dim_);
         numbers_.resize(count_ * dim_);
-        round(components.data(), numbers_.size(), component_one, numbers_.data());
+        round(components.data(), numbers_.size(), row_one, numbers_.data());
         offset_.assign(offset.data(), offset.data() + count_);
     }
 
@@ -69,7 +63,7 @@ class Components {
         float* const out = projected.mutable_data();
         py::gil_scoped_release released;
         std::vector<std::int16_t> numbers(dim_);
-        round(values, dim_, vector_one, numbers.data());
+        round(values, dim_, query_one, numbers.data());
         products(numbers_.data(), dims, numbers.data(), dim_, out);
         for (std::size_t each = 0; each < dims; ++each) out[each] -= offset_[each];
         return projected;

@@ -7,10 +7,8 @@
 // Several versions of a function, of which the processor's is chosen when the module is loaded.
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
 #define FOR_EACH_PROCESSOR __attribute__((target_clones("avx512f", "fma", "default")))
-#define FOR_EACH_PROCESSOR_OF_INTEGERS __attribute__((target_clones("avx2", "default")))
 #else
 #define FOR_EACH_PROCESSOR
-#define FOR_EACH_PROCESSOR_OF_INTEGERS
 #endif
 // What such a function calls is compiled for each of them only as a part of it.
 #define PART_OF_CALLER __attribute__((always_inline))

@@ -23,7 +23,7 @@ from lookalike_indexer.records import Index, PlanEntry, Source
 from lookalike_indexer.served_build import ServedBuild
 from lookalike_indexer.view import Fresh, View
 
-# Efforts of each source that has some, for how many hits they are no more than: nodes of Annoy, candidates of hnswlib, rows compared.
+# Efforts of each source that has some, for how many hits they are no more than: nodes of Annoy, candidates of a graph, rows compared.
 SEARCH_K: Final[dict[Source, Sequence[int]]] = {
     "annoy": (250, 350, 500, 700, 1_000, 1_400, 2_000, 2_800, 4_000, 5_600, 8_000, 11_000, 16_000, 32_000),
     "hnsw": (10, 12, 14, 17, 20, 22, 25, 30, 35, 40, 50, 60, 80, 120, 160, 240, 320, 480, 640, 1_000, 1_400, 2_000, 3_000),
@@ -163,7 +163,7 @@ class Contest:
 
     def _step(self, index: Index, source: ReducedCandidates, hits: Sequence[int], search_k: int) -> list[PlanEntry]:
         count, probes = len(self._served), self._probes[hits[-1]]
-        # hnswlib finds no more than it holds candidates.
+        # A graph gives no more than are kept in sight.
         most = search_k if index.source == "hnsw" else count
         depths = [(k, sorted({min(depth, count) for depth in DEPTHS[k] if depth <= max(most, DEPTHS[k][0])})) for k in hits]
         ordered = source.ordered(probes.queries, Effort(search_k, max(max(each) for _, each in depths)))

@@ -20,7 +20,7 @@ WEIGHTS_FILE = "weights.f32"
 SIMILARITIES_FILE = "similarities.f32"
 # 2: with a plan. 3: one projection for all sources, and what was measured; an augmented build keeps the raw vectors and the neighbours.
 # 4: scans by columns.
-_FORMAT = 4
+_FORMAT = 5
 
 
 class DamagedBuild(Exception):

@@ -17,12 +17,16 @@ _TREE_BYTES = 14
 # Annoy's trees, or hnswlib's links, of all indexes that are tried, together; each may be kept until the plan is made.
 _TRIED_TREES = 270
 _TRIED_LINKS = 104
-# Of a link: in the lowest layer there are twice as many, of 4 bytes; the layers above add little.
+# Of a link: in the lowest layer there are twice as many, of 4 bytes; the layers above add a fifth at most.
 _LINK_BYTES = 12
+# Of a node beside vector and links, padding and layers above included, in as many graphs.
+_NODE_BYTES = 80
+_TRIED_GRAPHS = 7
 # Reduced dimensions of all indexes that are tried, scans and inverted files included, together.
 _TRIED_DIMS = 2_000
-# How often hnswlib may index vectors as they are: once for each number of links.
-_TRIED_FULL = 3
+# How often hnswlib may index vectors as they are: once for each number of links. Bytes of one of their numbers, layers above included.
+_TRIED_FULL = 4
+_ROUNDED_BYTES = 3
 
 
 def bytes_needed(record: Collection, spec: BuildSpec, items: int, store_bytes: int) -> int:
@@ -38,7 +42,8 @@ def _index_bytes(record: Collection, spec: BuildSpec) -> int:
         return 0
     reduced = 4 * min(_TRIED_DIMS, 16 * record.space.dim)
     if record.engine == "hnsw":
-        return reduced + _LINK_BYTES * _TRIED_LINKS + _TRIED_FULL * 4 * record.space.dim
+        graphs = _LINK_BYTES * _TRIED_LINKS + _NODE_BYTES * _TRIED_GRAPHS
+        return reduced + graphs + _TRIED_FULL * _ROUNDED_BYTES * record.space.dim
     return reduced + _TREE_BYTES * (spec.trees or _TRIED_TREES)
 
 

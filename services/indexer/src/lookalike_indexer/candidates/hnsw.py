@@ -1,5 +1,7 @@
 """hnswlib's graph over reduced or full vectors: an optional extra, by far the fastest with many items.
 
+hnswlib makes the graph; it is searched here, since for a single query the most of its time is waiting for memory.
+
 Source: Y. Malkov, D. Yashunin, "Efficient and robust approximate nearest neighbor search using Hierarchical Navigable Small World graphs",
 2016, arXiv:1603.09320; github.com/nmslib/hnswlib.
 """
@@ -10,13 +12,15 @@ import copy
 import importlib
 import importlib.util
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookalike_indexer.candidates import NOTHING_ASKED, Asked, Effort, Proposal, effort_among, present
+from lookalike_indexer.candidates._graph import Graph
 from lookalike_indexer.candidates.absent import Absent
+from lookalike_indexer.candidates.layers import read_layers, write_layers
 from lookalike_indexer.candidates.reduction import Reducer
 from lookalike_indexer.records import Index
 from lookalike_runtime.errors import FailedPrecondition
@@ -26,7 +30,6 @@ CONSIDERED: Final = 200
 _MODULE = "hnswlib"
 _SPACE = "ip"
 _SEED = 20160330
-_UNIT = 1e-3
 
 
 def require_hnsw() -> None:
@@ -40,14 +43,10 @@ class HnswCandidates:
     """The graph of one build. An effort's `search_k` is the size of the list of candidates, `ef` in the paper."""
 
     def __init__(self, path: Path, index: Index, reducer: Reducer | None, count: int, effort: Effort = Effort(1, 1)) -> None:  # noqa: B008
-        """Read what `write_graph` wrote of `count` rows, which must have been verified before.
-
-        Raises ValueError for a file of another shape, or without hnswlib.
-        """
+        """Read what `write_graph` wrote of `count` rows, which needs no hnswlib; raises ValueError for a file of another shape."""
         self._reducer = reducer
         self._dims = index.reduced_dim
         self._links = index.links
-        self._count = count
         self._graph = _read(path, index, count)
         self._effort = effort
 
@@ -64,16 +63,7 @@ class HnswCandidates:
 
     def ordered(self, queries: NDArray[np.float32], effort: Effort) -> list[NDArray[np.int64]]:
         reduced = queries if self._reducer is None else self._reducer.project(queries, self._dims)
-        # The graph's own ef is 1 and what is asked for stands in its place, since an ef that is set is everybody's.
-        ef = min(max(effort.search_k, effort.depth), self._count)
-        try:
-            rows, _ = self._graph.knn_query(reduced, ef, num_threads=1)
-        except RuntimeError:
-            # A query met a part of the graph with fewer items than that. What is short is answered exactly.
-            if len(queries) == 1:
-                return [np.empty(0, np.int64)]
-            return [found for query in queries for found in self.ordered(query[None], effort)]
-        return list(rows[:, : effort.depth].view(np.int64))
+        return self._graph.nearest(reduced, max(effort.search_k, effort.depth), effort.depth)
 
 
 def write_graph(rows: NDArray[np.float32], path: Path, index: Index) -> None:
@@ -81,17 +71,14 @@ def write_graph(rows: NDArray[np.float32], path: Path, index: Index) -> None:
     graph = importlib.import_module(_MODULE).Index(_SPACE, index.reduced_dim)
     graph.init_index(len(rows), M=index.links, ef_construction=CONSIDERED, random_seed=_SEED)
     graph.add_items(rows, num_threads=1)
-    graph.save_index(str(path))
+    write_layers(graph.__getstate__()[0], rows, path, _most(index))
 
 
-def _read(path: Path, index: Index, count: int) -> Any:
-    try:
-        graph = importlib.import_module(_MODULE).Index(_SPACE, index.reduced_dim)
-        graph.load_index(str(path), max_elements=count)
-    except (ImportError, RuntimeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    # hnswlib takes the dimensions from us, not from the file: rows of others are not of unit length.
-    if graph.element_count != count or abs(float(np.linalg.norm(graph.get_items([0])[0])) - 1) > _UNIT:
-        raise ValueError(f"{path} does not hold {count} rows of {index.reduced_dim} dimensions")
-    graph.set_ef(1)
-    return graph
+def _read(path: Path, index: Index, count: int) -> Graph:
+    layers = read_layers(path, index.reduced_dim, _most(index), count)
+    return Graph(layers.records, layers.entry, index.reduced_dim, _most(index))
+
+
+def _most(index: Index) -> int:
+    """Return how many links a node has at most: in the lowest layer twice as many as in the others."""
+    return 2 * index.links
