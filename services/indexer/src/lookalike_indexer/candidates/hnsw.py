@@ -1,6 +1,6 @@
 """hnswlib's graph over reduced or full vectors: an optional extra, by far the fastest with many items.
 
-hnswlib makes the graph; it is searched here, since for a single query the most of its time is waiting for memory.
+hnswlib makes the graph, and it is searched here, two to three times as fast (docs/decisions/0019).
 
 Source: Y. Malkov, D. Yashunin, "Efficient and robust approximate nearest neighbor search using Hierarchical Navigable Small World graphs",
 2016, arXiv:1603.09320; github.com/nmslib/hnswlib.

@@ -1,7 +1,7 @@
 """The file of a graph in layers: each node in one piece, its vector as whole numbers of 16 bits.
 
-hnswlib makes the graph. Its own file has vectors of 32 bits, and what is looked at next lies apart: most of a search's time is waiting for
-memory, of which this is half as much.
+hnswlib makes the graph. In its own file vectors have 32 bits, and nodes begin anywhere: most of a search's time is waiting for memory,
+of which this is half as much.
 """
 
 from __future__ import annotations
