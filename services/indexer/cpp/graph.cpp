@@ -155,6 +155,7 @@ FOR_EACH_PROCESSOR_OF_INTEGERS
 void search(const Layer& layer, Node entry, const std::int16_t* query, Shape shape, Beam& beam) {
     Met met(layer.count());
     std::vector<Node> linked(EXPANDED * shape.links);
+    std::vector<std::int32_t> scores(linked.size());
     met.meet(entry);
     beam.keep(lookalike::whole_product(layer.vector(entry), query, shape.dims), entry);
     while (beam.has_next()) {
@@ -167,10 +168,12 @@ void search(const Layer& layer, Node entry, const std::int16_t* query, Shape sha
                 count += met.meet(*other);
             }
         }
+        // All before any is kept: whether one is kept cannot be foretold, and a product begun would be begun again.
+        for (std::size_t each = 0; each < count; ++each)
+            scores[each] = lookalike::whole_product(layer.vector(linked[each]), query, shape.dims);
         for (std::size_t each = 0; each < count; ++each) {
-            const std::int32_t score = lookalike::whole_product(layer.vector(linked[each]), query, shape.dims);
-            if (beam.wants(score)) {
-                beam.keep(score, linked[each]);
+            if (beam.wants(scores[each])) {
+                beam.keep(scores[each], linked[each]);
                 layer.ask_for_links(linked[each]);
             }
         }

@@ -8,8 +8,9 @@
 
 #include "inner_product.hpp"
 
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
-#define FOR_EACH_PROCESSOR_OF_INTEGERS __attribute__((target_clones("avx2", "default")))
+// Earlier compilers do not know the name by which the processors with AVX-512 for whole numbers go.
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
+#define FOR_EACH_PROCESSOR_OF_INTEGERS __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
 #else
 #define FOR_EACH_PROCESSOR_OF_INTEGERS
 #endif
