@@ -42,7 +42,7 @@ def _by_id(view: View, places: list[int], scores: list[float]) -> Ranked:
     """Return hits whose ties are in the order of their places in the order of their ids: rows have it, slots do not."""
     rows, built, fresh = len(view.dead), view.build.ids if view.build else [], view.fresh.ids
     if not fresh or max(places, default=0) < rows:
-        return Ranked(places, [built[place] for place in places], scores)
+        return Ranked(places, list(map(built.__getitem__, places)), scores)
     ids = [built[place] if place < rows else fresh[place - rows] for place in places]
     hits = sorted(zip([-score for score in scores], ids, places, strict=True))
     return Ranked([place for _, _, place in hits], [each for _, each, _ in hits], [-score for score, _, _ in hits])

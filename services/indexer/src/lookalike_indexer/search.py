@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -35,8 +34,7 @@ class Hits(NamedTuple):
     augmented: list[bool]
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """`source` gave the candidates, by `entry` of the build's plan or of what it measured; `search_k` is 0 by any but Annoy."""
 
     hits: list[Hits]
@@ -75,13 +73,11 @@ def rank(view: View, queries: Queries, k: int, *, exact: bool = False, asked: As
     proposed, as it is where recall is measured.
     """
     built = _built(view, queries, k, exact, asked)
-    fresh = _fresh(view.fresh, queries, k)
-    places = [_joined(rows, slots, len(view.dead)) for rows, slots in zip(built.rows, fresh, strict=True)]
+    places = built.rows
+    if len(view.fresh.live):
+        slots = _fresh(view.fresh, queries, k)
+        places = [np.concatenate([rows, each + len(view.dead)]) for rows, each in zip(places, slots, strict=True)]
     return Ranking(rerank(view, queries, _together(queries, places), k), built.source, built.search_k, built.entry)
-
-
-def _joined(rows: NDArray[np.int64], slots: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    return np.concatenate([rows, slots + count]) if len(slots) else rows
 
 
 def _together(queries: Queries, places: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
@@ -135,10 +131,8 @@ def _less(rows: NDArray[np.int64], left_out: NDArray[np.int64]) -> NDArray[np.in
 
 
 def _fresh(fresh: Fresh, queries: Queries, k: int) -> list[NDArray[np.int64]]:
-    """Return slots for each picture."""
+    """Return slots for each picture, where any count."""
     units = queries.units
-    if len(fresh.live) == 0:
-        return [_NO_ROWS] * len(units)
     each = list(queries.one_by_one.each)
     k += max((len(query.without) for query in each), default=0)
     top = exact_topk(units, rows_of(fresh.units, fresh.live), k + _SPARE)
@@ -158,6 +152,10 @@ def _others(fresh: Fresh, slots: NDArray[np.int64], query: Query) -> NDArray[np.
 
 def _hits(view: View, ranked: Ranked) -> Hits:
     rows, of_build = len(view.dead), view.build_augmented
+    # As most are: what is done for every hit of a lone query shows in its time.
+    if max(ranked.places, default=0) < rows:
+        count = len(ranked.places)
+        return Hits(ranked.ids, ranked.scores, [False] * count, [of_build] * count)
     newer, raw_slots = view.fresh.newer, view.fresh.raw_slots
     fresh = [place >= rows and bool(newer[place - rows]) for place in ranked.places]
     augmented = [of_build if place < rows else bool(raw_slots[place - rows] != place - rows) for place in ranked.places]

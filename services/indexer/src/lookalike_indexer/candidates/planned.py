@@ -87,7 +87,11 @@ def open_plan(
 
 def _way(ways: Sequence[Way], k: int, batch: bool) -> Way | None:
     """Return the first of `ways`, those for few hits before those for many, that suffices."""
-    return next((each for each in ways if each[0].batch == batch and each[0].k >= k), None)
+    for way in ways:
+        entry = way[0]
+        if entry.batch == batch and entry.k >= k:
+            return way
+    return None
 
 
 def _hits(way: Way) -> int:
