@@ -44,13 +44,13 @@ def _point(engine: Engine, size: int, out: Path, dim: int, runs: int) -> dict[st
     built = build_of(vectors, out, engine)
     seconds = time.perf_counter() - started
     arena = Arena(vectors, Sweep(runs=runs))
-    single, batch = (point["queries_per_second"] for _, point in arena.points(ours(engine, built.build)))
+    single, batch = (np.median(arena.turns({engine: each}, kind)[engine]) for each in ours(engine, built.build) for kind in each.kinds)
     return {
         "items": size,
         "build_seconds": seconds,
         "stages": built.report.seconds,
-        "single_milliseconds": 1e3 / single,
-        "batch_milliseconds": 1e3 / batch,
+        "single_milliseconds": 1e3 * float(single),
+        "batch_milliseconds": 1e3 * float(batch),
         "memory_bytes": resident_growth(out, dim),
         "size_bytes": built.report.size_bytes,
         "plan": [entry.model_dump() for entry in built.report.plan],
