@@ -107,12 +107,25 @@ def test_neighbours_on_axes_and_queries_of_any_length_are_told_apart(tmp_path: P
     assert len(source.ordered(np.zeros((1, 20), np.float32), Effort(40, 5))[0]) == 5
 
 
-def test_a_query_finds_no_more_than_where_it_is_led(tmp_path: Path) -> None:
+def pairs() -> NDArray[np.void]:
+    """Two nodes on each of two axes, which lead to each other and nowhere else."""
     layer = np.zeros(4, record_of(2, 2))
     layer["vector"], layer["below"] = [[32767, 0], [30000, 0], [0, 32767], [0, 30000]], range(4)
     layer["count"], layer["linked"] = 1, [[1, 0], [0, 0], [3, 0], [2, 0]]
-    graph = Graph([layer.view(np.uint8).reshape(4, -1)], 0, 2, 2)
+    return layer
+
+
+def test_a_query_finds_no_more_than_where_it_is_led() -> None:
+    graph = Graph([pairs().view(np.uint8).reshape(4, -1)], 0, 2, 2)
     assert [rows.tolist() for rows in graph.nearest(np.eye(2, dtype=np.float32), 4, 4)] == [[0, 1], [0, 1]]
+
+
+def test_the_layers_above_lead_to_where_a_query_belongs() -> None:
+    lowest = pairs()
+    above = lowest[[1, 3]].copy()
+    above["below"], above["linked"] = [1, 3], [[1, 0], [0, 0]]
+    graph = Graph([layer.view(np.uint8).reshape(len(layer), -1) for layer in (lowest, above)], 0, 2, 2)
+    assert [rows.tolist() for rows in graph.nearest(np.eye(2, dtype=np.float32), 4, 4)] == [[0, 1], [2, 3]]
 
 
 @pytest.mark.parametrize("shape", [(24, LINKS, COUNT - 1), (25, LINKS, COUNT), (23, LINKS, COUNT), (24, LINKS + 1, COUNT)])
