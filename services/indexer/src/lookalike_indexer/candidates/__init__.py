@@ -84,6 +84,7 @@ def depth_among(depth: int, k: int, absent: Absent) -> int:
 
 def effort_among(effort: Effort, k: int, absent: Absent) -> Effort:
     """Return an effort with its depth raised as `depth_among` does, and what is looked at in proportion."""
+    # As most searches are, and a lone query's time shows it: there is nothing to raise.
     if not absent.count and k <= effort.depth <= len(absent):
         return effort
     depth = depth_among(effort.depth, k, absent)
