@@ -85,13 +85,7 @@ class Cells {
             for (std::size_t each = 0; each < found.size(); ++each)
                 found[each] = search(query + each * dim(), looked_at, depth, left_out);
         }
-        py::list answer;
-        for (const std::vector<Scored>& scored : found) {
-            Array<std::int64_t> rows(static_cast<py::ssize_t>(scored.size()));
-            std::transform(scored.begin(), scored.end(), rows.mutable_data(), [](const Scored& each) { return each.second; });
-            answer.append(std::move(rows));
-        }
-        return answer;
+        return lookalike::rows_of(found, [](const Scored& each) { return each.second; });
     }
 
    private:

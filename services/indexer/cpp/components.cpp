@@ -16,7 +16,6 @@ namespace py = pybind11;
 namespace {
 
 using lookalike::Array;
-
 using lookalike::query_one;
 using lookalike::row_one;
 

@@ -209,13 +209,7 @@ class Graph {
             py::gil_scoped_release released;
             for (std::size_t each = 0; each < found.size(); ++each) found[each] = search_one(query + each * shape_.dims, width, depth);
         }
-        py::list answer;
-        for (const std::vector<Node>& nodes : found) {
-            Array<std::int64_t> rows(static_cast<py::ssize_t>(nodes.size()));
-            std::copy(nodes.begin(), nodes.end(), rows.mutable_data());
-            answer.append(std::move(rows));
-        }
-        return answer;
+        return lookalike::rows_of(found, [](Node row) { return row; });
     }
 
  private:

@@ -41,7 +41,7 @@ def rerank(view: View, queries: Queries, places: Sequence[NDArray[np.int64]], k:
 def _by_id(view: View, places: list[int], scores: list[float]) -> Ranked:
     """Return hits whose ties are in the order of their places in the order of their ids: rows have it, slots do not."""
     rows, built, fresh = len(view.dead), view.build.ids if view.build else [], view.fresh.ids
-    if not fresh or max(places, default=0) < rows:
+    if view.all_built(places):
         return Ranked(places, list(map(built.__getitem__, places)), scores)
     ids = [built[place] if place < rows else fresh[place - rows] for place in places]
     hits = sorted(zip([-score for score in scores], ids, places, strict=True))

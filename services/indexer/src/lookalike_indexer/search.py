@@ -151,12 +151,12 @@ def _others(fresh: Fresh, slots: NDArray[np.int64], query: Query) -> NDArray[np.
 
 
 def _hits(view: View, ranked: Ranked) -> Hits:
-    rows, of_build = len(view.dead), view.build_augmented
-    # As most are: what is done for every hit of a lone query shows in its time.
-    if max(ranked.places, default=0) < rows:
+    of_build = view.build_augmented
+    # What is done for every hit of a lone query shows in its time.
+    if view.all_built(ranked.places):
         count = len(ranked.places)
         return Hits(ranked.ids, ranked.scores, [False] * count, [of_build] * count)
-    newer, raw_slots = view.fresh.newer, view.fresh.raw_slots
+    rows, newer, raw_slots = len(view.dead), view.fresh.newer, view.fresh.raw_slots
     fresh = [place >= rows and bool(newer[place - rows]) for place in ranked.places]
     augmented = [of_build if place < rows else bool(raw_slots[place - rows] != place - rows) for place in ranked.places]
     return Hits(ranked.ids, ranked.scores, fresh, augmented)

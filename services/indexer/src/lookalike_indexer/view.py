@@ -120,6 +120,10 @@ class View:
         """Whether the build's rows are augmented."""
         return self.build is not None and self.build.augmentation is not None
 
+    def all_built(self, places: Sequence[int]) -> bool:
+        """Tell whether none of `places` is a slot of what is newer, as is most often so."""
+        return not self.fresh.ids or max(places, default=0) < len(self.dead)
+
     def only(self, ids: Iterable[str]) -> View:
         """Return this view as if it held no items but `ids`."""
         wanted = set(ids)
