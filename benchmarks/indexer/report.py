@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reporting import Chart, Figure, Section, Table, Text, write_report
-from benchmarks.reporting.charts import lines_chart
+from benchmarks.reporting.charts import frontier_chart
 
 Document = Mapping[str, Any]
 
@@ -59,29 +59,30 @@ def _search(part: Document) -> Iterator[Section]:
         title = f"Search: {data_set}, {measured['items']:,} × {measured['dim']:,}"
         charts = [_curves(measured, batch=batch) for batch in (False, True)]
         rows = [
-            [engine, "batches" if entry["batch"] else "single", str(entry["k"]), _source(entry), f"{entry['recall']:.3f}", _rate(entry)]
+            [engine, _kind(entry), str(entry["k"]), _source(entry), f"{entry['recall']:.3f}", _rate(entry)]
             for engine, each in measured["engines"].items()
             for entry in each["plan"]
         ]
         seconds = [[engine, *(f"{each['seconds'].get(stage, 0):.1f}" for stage in _STAGES)] for engine, each in measured["engines"].items()]
-        files = [[name, f"{size / 2**20:,.0f}"] for name, size in measured["files"].items()]
+        sizes = [[name, _mebibytes(measured["files"].get(name)), _mebibytes(memory)] for name, memory in measured["memory"].items()]
         yield Section(
             title,
             [
-                Text("Recall at 10 against queries a second, single queries."),
+                Text("Recall at 10 against queries a second, single queries: a dot for each setting, a line along each one's best."),
                 charts[0],
                 Text("The same in batches of 32."),
                 charts[1],
                 Text("What the builds planned."),
                 Table(["engine", "kind", "k", "source", "recall", "queries/s"], rows),
-                Text("Seconds of the builds by stage, and MiB of files."),
+                Text("Seconds of the builds by stage."),
                 Table(["engine", *_STAGES], seconds),
-                Table(["files", "MiB"], files),
+                Text("What each takes: memory after 200 queries, of mapped files what was read; the vectors to compare with."),
+                Table(["", "MiB of files", "MiB of memory"], sizes),
             ],
         )
 
 
-_STAGES = ("snapshot", "augment", "index", "measure")
+_STAGES = ("reduce", "index", "measure")
 
 
 def _curves(measured: Document, *, batch: bool) -> Chart:
@@ -89,32 +90,61 @@ def _curves(measured: Document, *, batch: bool) -> Chart:
         method: [(point["recall"], point["queries_per_second"]) for point in points if point["batch"] == batch]
         for method, points in measured["curves"].items()
     }
-    return Chart(lines_chart({name: line for name, line in lines.items() if line}, x="recall at 10", y="queries a second", log_y=True))
+    return Chart(frontier_chart({name: line for name, line in lines.items() if line}, x="recall at 10", y="queries a second"))
+
+
+def _kind(entry: Document) -> str:
+    return "batches" if entry["batch"] else "single"
 
 
 def _source(entry: Document) -> str:
-    effort = f", depth {entry['depth']}" if entry["depth"] else ""
-    dims = f" over {entry['reduced_dim']}" if entry["reduced_dim"] else ""
-    return f"{entry['source']}{dims}{effort}"
+    dims = f" over {entry['reduced_dim']} dimensions" if entry["reduced_dim"] else ""
+    return ", ".join(
+        [f"{entry['source']}{dims}", *(f"{key} {entry[key]:,}" for key in ("trees", "links", "search_k", "depth") if entry[key])]
+    )
+
+
+def _mebibytes(size: int | None) -> str:
+    return "—" if size is None else f"{size / 2**20:,.0f}"
 
 
 def _rate(entry: Document) -> str:
     return f"{1e3 / entry['milliseconds']:,.0f}" if entry["milliseconds"] else "—"
 
 
+# What grows, in which unit.
+_GROWING = {
+    "build, s": ("build_seconds", 1),
+    "single, ms": ("single_milliseconds", 1),
+    "batches, ms": ("batch_milliseconds", 1),
+    "memory, MiB": ("memory_bytes", 2**20),
+    "files, MiB": ("size_bytes", 2**20),
+}
+
+
 def _growth(part: Document) -> Iterator[Section]:
-    quantities = ("build_seconds", "single_milliseconds", "batch_milliseconds", "memory_bytes", "size_bytes")
+    engines = part["engines"].items()
     rows = [
-        [engine, f"{point['items']:,}", *(f"{point[name]:,.3g}" for name in quantities)]
-        for engine, each in part["engines"].items()
+        [engine, f"{point['items']:,}", *(f"{point[key] / unit:,.3g}" for key, unit in _GROWING.values())]
+        for engine, each in engines
         for point in each["points"]
     ]
     exponents = [
-        [engine, "exponent", *(f"{each['exponents'].get(name, 0):.2f}" for name in quantities)] for engine, each in part["engines"].items()
+        [engine, "exponent", *(f"{each['exponents'].get(key, 0):.2f}" for key, _ in _GROWING.values())] for engine, each in engines
     ]
-    changes = [Text(f"{engine}: {change}") for engine, each in part["engines"].items() for change in map(str, each["changes"])]
-    columns = ["engine", "items", *(name.replace("_", " ") for name in quantities)]
-    yield Section(f"Growth, {part['dim']} dimensions", [Table(columns, [*rows, *exponents]), *changes])
+    changes = [
+        [engine, " to ".join(f"{items:,}" for items in change["between"]), str(change["k"]), _kind(change), change["from"], change["to"]]
+        for engine, each in engines
+        for change in each["changes"]
+    ]
+    yield Section(
+        f"Growth, {part['dim']} dimensions",
+        [
+            Table(["engine", "items", *_GROWING], [*rows, *exponents]),
+            Text("Where the planner changes its mind."),
+            Table(["engine", "items", "k", "kind", "from", "to"], changes),
+        ],
+    )
 
 
 def _flat(title: str) -> Callable[[Document], Iterator[Section]]:
